@@ -1,0 +1,1 @@
+//! The Strandlog server.

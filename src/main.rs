@@ -1,0 +1,3 @@
+//! The `strandlog` binary.
+
+fn main() {}
