@@ -120,8 +120,9 @@ impl StorageFile for MappedFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        // No file reaches beyond the offsets the kernel knows, and it refuses to look there.
-        if i64::try_from(offset).is_err() {
+        // The kernel refuses to look beyond the offsets it knows, where no file has bytes.
+        let end = offset.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| i64::try_from(end).is_err()) {
             return Ok(0);
         }
         Ok(rustix::io::pread(&self.fd, buffer, offset)?)
