@@ -230,3 +230,137 @@ fn allocate(fd: OwnedFd, len: u64) -> io::Result<MappedFile> {
 fn stat_len(stat: &fs::Stat) -> io::Result<u64> {
     u64::try_from(stat.st_size).map_err(|_| io::ErrorKind::InvalidData.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{is_full, write_all_at};
+
+    #[test]
+    fn a_directory_is_created_with_its_parents() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b/c");
+        assert_eq!(
+            DiskStorage::open(&path).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        DiskStorage::create(&path).unwrap().create("f", 1).unwrap();
+        let again = DiskStorage::create(&path).unwrap();
+        assert_eq!(again.list().unwrap().len(), 1);
+        DiskStorage::create(&path.join("../d")).unwrap();
+        assert!(directory.path().join("a/b/d").is_dir());
+        DiskStorage::create(Path::new("/")).unwrap();
+        DiskStorage::create(Path::new(".")).unwrap();
+        for (path, kind) in [
+            (path.join("f"), io::ErrorKind::NotADirectory),
+            (path.join("f/g"), io::ErrorKind::NotADirectory),
+            (Path::new("").to_owned(), io::ErrorKind::NotFound),
+        ] {
+            assert_eq!(DiskStorage::create(&path).unwrap_err().kind(), kind);
+        }
+    }
+
+    #[test]
+    fn the_parent_of_a_name_is_where_its_removal_would_be_synced() {
+        for (path, parent) in [
+            ("a", Some(".")),
+            ("a/b", Some("a")),
+            ("a/b/", Some("a")),
+            ("/a", Some("/")),
+            ("/", None),
+            ("", None),
+        ] {
+            assert_eq!(parent_of(Path::new(path)), parent.map(Path::new), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_directory_may_be_moved_while_it_is_in_use() {
+        let directory = tempfile::tempdir().unwrap();
+        let (before, after) = (directory.path().join("a"), directory.path().join("b"));
+        let storage = DiskStorage::create(&before).unwrap();
+        storage.create("f", 0).unwrap();
+        std::fs::rename(&before, &after).unwrap();
+        let other = DiskStorage::create(&before).unwrap();
+        storage.create("g", 0).unwrap();
+        storage.sync_names().unwrap();
+        assert_eq!(storage.list().unwrap().len(), 2);
+        assert_eq!(other.list().unwrap().len(), 0);
+        assert!(after.join("g").exists());
+    }
+
+    #[test]
+    fn a_directory_opened_twice_has_one_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = DiskStorage::open(directory.path()).unwrap();
+        let second = DiskStorage::open(directory.path()).unwrap();
+        let held = first.lock().unwrap();
+        let refused = second.lock().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        drop(first);
+        second.lock().unwrap_err();
+        drop(held);
+        second.lock().unwrap();
+    }
+
+    #[test]
+    fn a_file_without_room_leaves_no_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = DiskStorage::open(directory.path()).unwrap();
+        let error = storage.create("a", 1 << 62).unwrap_err();
+        assert!(is_full(&error), "{error:?}");
+        storage.create("a", u64::MAX).unwrap_err();
+        assert_eq!(storage.list().unwrap(), []);
+    }
+
+    #[test]
+    fn all_errors_that_say_the_disk_is_full_are_known() {
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::FBIG] {
+            assert!(is_full(&errno.into()), "{errno:?}");
+        }
+        for errno in [Errno::IO, Errno::ROFS, Errno::INVAL, Errno::NOENT] {
+            assert!(!is_full(&errno.into()), "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn the_space_of_a_new_file_is_really_there() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().unwrap();
+        let storage = DiskStorage::open(directory.path()).unwrap();
+        let file = storage.create("a", 1 << 20).unwrap();
+        let metadata = std::fs::metadata(directory.path().join("a")).unwrap();
+        assert_eq!(metadata.len(), 1 << 20);
+        assert!(metadata.blocks() * 512 >= 1 << 20);
+        assert_eq!(metadata.mode() & 0o077, 0);
+        write_all_at(&*file, (1 << 20) - 1, &[b"xy"]).unwrap();
+        assert_eq!(file.len(), (1 << 20) + 1);
+    }
+
+    #[test]
+    fn what_is_neither_a_file_nor_a_directory_is_left_alone() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        fs::mkfifoat(fs::CWD, path.join("pipe"), FILE_MODE).unwrap();
+        fs::symlink("nowhere", path.join("dangling")).unwrap();
+        fs::symlink("loop", path.join("loop")).unwrap();
+        std::fs::write(path.join(OsStr::from_bytes(b"\xff")), "").unwrap();
+        std::fs::create_dir(path.join("real")).unwrap();
+        fs::symlink("real", path.join("link")).unwrap();
+
+        let storage = DiskStorage::open(path).unwrap();
+        let mut names: Vec<_> = storage.list().unwrap().into_iter().collect();
+        names.sort_by(|a, b| a.name.cmp(&b.name));
+        let names: Vec<_> = names
+            .iter()
+            .map(|entry| (&*entry.name, entry.kind))
+            .collect();
+        let directory = EntryKind::Directory;
+        assert_eq!(names, [("link", directory), ("real", directory)]);
+        let refused = storage.open("pipe", Access::Read).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        storage.directory("link").unwrap();
+    }
+}

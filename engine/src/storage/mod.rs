@@ -1,8 +1,9 @@
 //! The seam between the engine and the disk: every byte the engine reads or writes, every name it
 //! creates, moves or removes, passes through the two traits of this module.
 //!
-//! Their contract is all that the engine assumes about a disk (FORMAT.md, section 2). The real
-//! one is [`DiskStorage`].
+//! Their contract is all that the engine assumes about a disk (FORMAT.md, section 2). There are two
+//! implementations: [`DiskStorage`], the real one, and [`sim::SimDisk`], which lives in memory,
+//! fails any call on demand and loses power at any step with any subset of the unsynced sectors.
 //!
 //! This module knows nothing of segments, records or indexes.
 
@@ -14,7 +15,11 @@ use bytes::Bytes;
 
 pub(crate) mod disk;
 mod map;
+pub mod sim;
 mod transfer;
+
+#[cfg(test)]
+mod contract_tests;
 
 pub use disk::DiskStorage;
 pub(crate) use transfer::{read_exact_at, write_all_at, zero_range};
