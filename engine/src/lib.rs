@@ -13,3 +13,4 @@
 )]
 
 pub mod storage;
+pub mod tags;

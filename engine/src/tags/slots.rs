@@ -1,0 +1,117 @@
+//! What covers the ids of the log at one moment.
+
+use std::sync::Arc;
+
+use super::piece::Piece;
+use super::posting::Posting;
+use super::{Span, TagEnd, TagError};
+
+/// The slots of the index at one moment, in id order, without gaps. It never changes; each change
+/// of the index makes a new one.
+#[derive(Clone, Debug)]
+pub(crate) struct Slots {
+    /// The log's first id. Slots may begin below it: ids there have expired.
+    pub(crate) first: u64,
+    /// Never empty: the last one is the active piece, whose span ends with [`u64::MAX`].
+    slots: Vec<Slot>,
+}
+
+/// Some neighbouring ids and what answers for them.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) span: Span,
+    pub(crate) held: Held,
+}
+
+/// What answers for the ids of a slot.
+#[derive(Clone, Debug)]
+pub(crate) enum Held {
+    /// The memory of one segment.
+    Memory(Arc<Piece>),
+    /// Nothing, until it is rebuilt. Spans one segment.
+    Missing,
+}
+
+impl Slots {
+    pub(crate) fn new(first: u64, mut slots: Vec<Slot>, active: Arc<Piece>) -> Self {
+        let active_first = active.read().first();
+        slots.push(Slot {
+            span: Span {
+                first: active_first,
+                end: u64::MAX,
+            },
+            held: Held::Memory(active),
+        });
+        Self { first, slots }
+    }
+
+    pub(crate) fn all(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// All but the active one.
+    pub(crate) fn sealed(&self) -> &[Slot] {
+        self.slots.split_last().map_or(&[], |(_, sealed)| sealed)
+    }
+
+    pub(crate) fn active(&self) -> &Arc<Piece> {
+        match self.slots.last() {
+            Some(Slot {
+                held: Held::Memory(piece),
+                ..
+            }) => piece,
+            _ => unreachable!("the last slot is the active piece, by construction"),
+        }
+    }
+
+    /// The slots that hold ids of `first..end`.
+    pub(crate) fn within(&self, first: u64, end: u64) -> &[Slot] {
+        let from = self.slots.partition_point(|slot| slot.span.end <= first);
+        let to = self.slots.partition_point(|slot| slot.span.first < end);
+        self.slots.get(from..to).unwrap_or_default()
+    }
+
+    /// The last id of `tag` in `first..end`, and how many there have been up to there.
+    pub(crate) fn end_of(
+        &self,
+        tag: &[u8],
+        hash: u64,
+        first: u64,
+        end: u64,
+    ) -> Result<Option<TagEnd>, TagError> {
+        // The newest piece that knows the tag has its end, so a tag in use is found at once.
+        for slot in self.within(first, end).iter().rev() {
+            if let Some(found) = slot.end_of(tag, hash, end)? {
+                return Ok((found.last_id >= first).then_some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Slot {
+    fn end_of(&self, tag: &[u8], hash: u64, end: u64) -> Result<Option<TagEnd>, TagError> {
+        match &self.held {
+            Held::Memory(piece) => Ok(piece.end_of(tag, hash, end)),
+            Held::Missing => Err(TagError::Missing { span: self.span }),
+        }
+    }
+
+    /// Where the ids of `tag` are. Those from `end` on may be among them, except for the active
+    /// piece.
+    pub(crate) fn posting(
+        &self,
+        tag: &[u8],
+        hash: u64,
+        end: u64,
+    ) -> Result<Option<Posting>, TagError> {
+        match &self.held {
+            Held::Memory(piece) => Ok(piece.posting(tag, hash, end)),
+            Held::Missing => Err(TagError::Missing { span: self.span }),
+        }
+    }
+
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self.held, Held::Missing)
+    }
+}

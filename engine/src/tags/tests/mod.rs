@@ -1,0 +1,4 @@
+//! What the tag index promises, against a naive twin.
+
+mod questions;
+mod twin;
