@@ -9,8 +9,10 @@ use parking_lot::{Mutex, RwLock};
 
 use super::memory::MemoryTags;
 use super::piece::Piece;
+use super::plan::{self, Plan, plan};
+use super::run::{Run, RunName, RunWriter};
 use super::slots::{Held, Slot, Slots};
-use super::{Span, TagError, TagView};
+use super::{Span, TagError, TagView, merge};
 use crate::storage::Storage;
 
 /// The tag index of one log.
@@ -51,26 +53,34 @@ impl TagIndex {
     ///
     /// As the storage reports them.
     pub fn open(storage: Arc<dyn Storage>, sealed: &[Span], active_first: u64) -> io::Result<Self> {
-        let first = sealed.first().map_or(active_first, |span| span.first);
-        let slots = sealed
+        let segments: VecDeque<u64> = sealed
             .iter()
             .filter(|span| !span.is_empty())
-            .map(|&span| Slot {
-                span,
-                held: Held::Missing,
-            })
+            .map(|span| span.first)
+            .chain([active_first])
             .collect();
+        let first = segments.front().copied().unwrap_or(active_first);
+        let names = storage.list()?.into_iter().map(|entry| entry.name);
+        let Plan { slots, removed } = plan(&Vec::from(segments.clone()), names);
+        if !removed.is_empty() {
+            // What is to be removed may have been merged into a run whose name is not durable yet.
+            storage.sync_names()?;
+            for name in removed {
+                storage.remove(&name)?;
+            }
+        }
+        let slots = slots.into_iter().map(|(span, run)| Slot {
+            span,
+            held: match run {
+                Some(name) => Held::Run(Arc::new(Run::new(Arc::clone(&storage), name))),
+                None => Held::Missing,
+            },
+        });
         let active = Arc::new(Piece::new(MemoryTags::new(active_first)));
+        let slots = Arc::new(Slots::new(first, slots.collect(), active));
         Ok(Self {
             storage,
-            state: RwLock::new(State {
-                slots: Arc::new(Slots::new(first, slots, active)),
-                segments: sealed
-                    .iter()
-                    .map(|span| span.first)
-                    .chain([active_first])
-                    .collect(),
-            }),
+            state: RwLock::new(State { slots, segments }),
             generation: AtomicU64::new(0),
             upkeep: Mutex::new(()),
             has_writer: AtomicBool::new(false),
@@ -98,7 +108,7 @@ impl TagIndex {
     /// few, flush, and go on.
     pub fn provide(&self, span: Span, tags: MemoryTags) -> bool {
         let piece = Arc::new(Piece::new(tags));
-        self.change(|slots| {
+        self.change(|slots, _| {
             let slot = slots
                 .iter_mut()
                 .find(|slot| slot.span == span && slot.is_missing());
@@ -156,7 +166,24 @@ impl TagIndex {
     /// The piece stays in memory.
     pub fn flush_oldest(&self) -> Result<bool, TagError> {
         let _upkeep = self.upkeep.lock();
-        Ok(false)
+        let slots = self.current().1;
+        let oldest = slots.sealed().iter().find_map(|slot| match &slot.held {
+            Held::Memory(piece) => Some((slot.span, piece)),
+            Held::Run(_) | Held::Missing => None,
+        });
+        let Some((span, piece)) = oldest else {
+            return Ok(false);
+        };
+        let name = RunName { span, level: 0 };
+        let mut writer = RunWriter::create(Arc::clone(&self.storage), name)?;
+        merge::write_memory(&piece.read(), piece.order(), &mut writer)?;
+        writer.finish()?;
+        let inputs = [Slot {
+            span,
+            held: Held::Memory(Arc::clone(piece)),
+        }];
+        self.swap(&inputs, name)?;
+        Ok(true)
     }
 
     /// Merges four neighbouring runs of one level; `false` if there are none. Ids below `first_id`
@@ -164,11 +191,33 @@ impl TagIndex {
     ///
     /// # Errors
     ///
-    /// The runs stay as they are.
+    /// The runs stay as they are. After [`TagError::Io`] the merged run may be there as well.
     pub fn merge_once(&self, first_id: u64) -> Result<bool, TagError> {
         let _upkeep = self.upkeep.lock();
-        let _ = first_id;
-        Ok(false)
+        let slots = self.current().1;
+        let Some((inputs, level)) = merge::due(slots.sealed()) else {
+            return Ok(false);
+        };
+        let runs: Vec<Arc<Run>> = inputs.iter().filter_map(Slot::run).cloned().collect();
+        let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
+            return Ok(false);
+        };
+        let name = RunName {
+            span: Span {
+                first: first.span.first,
+                end: last.span.end,
+            },
+            level: level + 1,
+        };
+        let mut writer = RunWriter::create(Arc::clone(&self.storage), name)?;
+        merge::merge(&runs, first_id.max(slots.first), &mut writer)?;
+        writer.finish()?;
+        if self.swap(inputs, name)? {
+            for run in runs {
+                self.storage.remove(&run.name.to_string())?;
+            }
+        }
+        Ok(true)
     }
 
     /// Forgets the ids below `first_id`, the first id of a segment. Files with older ids only are
@@ -182,29 +231,55 @@ impl TagIndex {
     /// As the storage reports them. The ids are forgotten nevertheless, and files that are left
     /// are removed at the next start.
     pub fn expire(&self, first_id: u64) -> io::Result<()> {
-        let mut state = self.state.write();
-        if first_id <= state.slots.first {
-            return Ok(());
-        }
-        let kept = state.slots.sealed().iter();
-        let kept = kept.filter(|slot| slot.span.end > first_id).cloned();
-        let slots = Slots::new(first_id, kept.collect(), Arc::clone(state.slots.active()));
-        state.slots = Arc::new(slots);
-        while state.segments.get(1).is_some_and(|&next| next <= first_id) {
-            state.segments.pop_front();
-        }
-        self.generation.fetch_add(1, Ordering::Release);
-        Ok(())
+        let expired: Vec<RunName> = {
+            let mut state = self.state.write();
+            if first_id <= state.slots.first {
+                return Ok(());
+            }
+            let sealed = state.slots.sealed();
+            let kept = sealed.partition_point(|slot| slot.span.end <= first_id);
+            let (expired, kept) = sealed.split_at_checked(kept).unwrap_or((sealed, &[]));
+            let expired = expired.iter().filter_map(Slot::run);
+            let expired = expired.map(|run| run.name).collect();
+            let active = Arc::clone(state.slots.active());
+            let slots = Slots::new(first_id, kept.to_vec(), active);
+            state.slots = Arc::new(slots);
+            while state.segments.get(1).is_some_and(|&next| next <= first_id) {
+                state.segments.pop_front();
+            }
+            self.generation.fetch_add(1, Ordering::Release);
+            expired
+        };
+        self.remove_all(&expired)
     }
 
     /// Gives up the run `file`, whose bytes were found [damaged](TagError::Damaged): its segments
-    /// are missing from now on, and the file is removed.
+    /// are missing from now on, and the file is removed. A name that is no run of the index (any
+    /// more) is no error.
     ///
     /// # Errors
     ///
     /// As the storage reports them. The segments are missing nevertheless.
     pub fn distrust(&self, file: &str) -> io::Result<()> {
-        let _ = (file, &self.storage);
+        let Some(name) = RunName::parse(file) else {
+            return Ok(());
+        };
+        let changed = self.change(|sealed, segments| {
+            let at = sealed
+                .iter()
+                .position(|slot| slot.run().is_some_and(|run| run.name == name));
+            let Some(at) = at else { return false };
+            let missing = plan::spans(segments, name.span).map(|span| Slot {
+                span,
+                held: Held::Missing,
+            });
+            let missing: Vec<Slot> = missing.collect();
+            sealed.splice(at..=at, missing);
+            true
+        });
+        if changed {
+            self.remove_all(&[name])?;
+        }
         Ok(())
     }
 
@@ -229,11 +304,53 @@ impl TagIndex {
         self.has_writer.store(false, Ordering::Release);
     }
 
-    /// Changes the sealed slots, unless `change` says that nothing changed.
-    fn change(&self, change: impl FnOnce(&mut Vec<Slot>) -> bool) -> bool {
+    /// Puts the run `name` in the place of `inputs`, and returns whether it did. If one of them has
+    /// gone meanwhile (expired, or distrusted) the run is not needed, and is removed.
+    fn swap(&self, inputs: &[Slot], name: RunName) -> io::Result<bool> {
+        let run = Arc::new(Run::new(Arc::clone(&self.storage), name));
+        let swapped = self.change(|sealed, _| {
+            let Some(first) = inputs.first() else {
+                return false;
+            };
+            let at = sealed.partition_point(|slot| slot.span.first < first.span.first);
+            let Some(place) = sealed.get(at..at + inputs.len()) else {
+                return false;
+            };
+            if !place.iter().zip(inputs).all(|(one, other)| one.is(other)) {
+                return false;
+            }
+            let slot = Slot {
+                span: name.span,
+                held: Held::Run(run),
+            };
+            sealed.splice(at..at + inputs.len(), [slot]);
+            true
+        });
+        if !swapped {
+            self.remove_all(&[name])?;
+        }
+        Ok(swapped)
+    }
+
+    fn remove_all(&self, names: &[RunName]) -> io::Result<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        for name in names {
+            match self.storage.remove(&name.to_string()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.storage.sync_names()
+    }
+
+    /// Changes the sealed slots, given the first ids of all segments, unless `change` says that
+    /// nothing changed.
+    fn change(&self, change: impl FnOnce(&mut Vec<Slot>, &[u64]) -> bool) -> bool {
         let mut state = self.state.write();
         let mut sealed = state.slots.sealed().to_vec();
-        if !change(&mut sealed) {
+        if !change(&mut sealed, state.segments.make_contiguous()) {
             return false;
         }
         let active = Arc::clone(state.slots.active());

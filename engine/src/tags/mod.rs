@@ -31,16 +31,20 @@
 //!
 //! This module knows nothing of records, segment files or the commit queue.
 
+mod cursor;
 mod error;
 mod hash;
 mod ids;
 mod index;
 mod list;
 mod memory;
+mod merge;
 mod piece;
+mod plan;
 mod pool;
 mod posting;
 mod query;
+mod run;
 mod slots;
 mod view;
 mod writer;
@@ -51,6 +55,7 @@ pub use ids::TagIds;
 pub use index::TagIndex;
 pub use memory::{MemoryTags, OutOfOrder};
 pub use query::{Query, QueryIds};
+pub use run::{RunReport, check_run};
 pub use view::TagView;
 pub use writer::{Mark, TagWriter};
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::memory::MemoryIds;
 use super::piece::Piece;
+use super::run::{Entry, EntryIds, Run, Want};
 use super::{Direction, TagError};
 
 /// Where the ids of one tag in one slot are; at least one id.
@@ -20,6 +21,10 @@ pub(crate) struct Posting {
 enum Source {
     /// In memory, under this index.
     Memory(Arc<Piece>, u32),
+    /// All of them are here.
+    Inline(Vec<u64>),
+    /// In the run, in a tree with this root; the hash is the tag's.
+    Tree(Arc<Run>, u64, u64),
 }
 
 /// Some neighbouring ids of a tag, ascending, copied out of where they are kept.
@@ -58,6 +63,27 @@ impl Posting {
         }
     }
 
+    pub(crate) fn in_run(run: &Arc<Run>, entry: &Entry<'_>, hash: u64) -> Result<Self, TagError> {
+        let source = match entry.ids {
+            EntryIds::Inline(_) => {
+                let mut window = Window::default();
+                let loaded =
+                    run.image()?
+                        .load(entry, hash, Want::Rank(entry.first_rank), &mut window);
+                loaded.map_err(|bad| run.damaged(bad))?;
+                Source::Inline(window.ids)
+            }
+            EntryIds::Tree(root) => Source::Tree(Arc::clone(run), root, hash),
+        };
+        Ok(Self {
+            first_rank: entry.first_rank,
+            count: entry.count,
+            first_id: entry.first_id,
+            last_id: entry.last_id,
+            source,
+        })
+    }
+
     pub(crate) fn has_rank(&self, rank: u64) -> bool {
         rank.checked_sub(self.first_rank)
             .is_some_and(|index| index < self.count)
@@ -82,6 +108,25 @@ impl Posting {
                 piece.copy(*at, direction, |ids| ids.count_below(below), window);
                 Ok(())
             }
+            Source::Inline(ids) => {
+                window.fill(self.first_rank, ids.iter().copied());
+                Ok(())
+            }
+            Source::Tree(run, root, hash) => {
+                let want = match direction {
+                    Direction::Ascending => Want::From(id),
+                    // The id after the one we look for is in the same leaf, or begins the next one.
+                    Direction::Descending if id < self.last_id => Want::From(id + 1),
+                    Direction::Descending => Want::Rank(self.first_rank + self.count - 1),
+                };
+                self.load_leaf(run, *root, *hash, want, window)?;
+                let is_next_leaf = direction == Direction::Descending
+                    && window.ids.first().is_some_and(|&first| first > id);
+                if is_next_leaf && let Some(rank) = window.first_rank.checked_sub(1) {
+                    self.load_leaf(run, *root, *hash, Want::Rank(rank), window)?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -94,6 +139,32 @@ impl Posting {
                 piece.copy(*at, Direction::Ascending, |_| index, window);
                 Ok(())
             }
+            Source::Inline(ids) => {
+                window.fill(self.first_rank, ids.iter().copied());
+                Ok(())
+            }
+            Source::Tree(run, root, hash) => {
+                self.load_leaf(run, *root, *hash, Want::Rank(rank), window)
+            }
         }
+    }
+
+    fn load_leaf(
+        &self,
+        run: &Run,
+        root: u64,
+        hash: u64,
+        want: Want,
+        window: &mut Window,
+    ) -> Result<(), TagError> {
+        let entry = Entry {
+            first_rank: self.first_rank,
+            count: self.count,
+            first_id: self.first_id,
+            last_id: self.last_id,
+            ids: EntryIds::Tree(root),
+        };
+        let loaded = run.image()?.load(&entry, hash, want, window);
+        loaded.map_err(|bad| run.damaged(bad))
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::piece::Piece;
-use super::posting::Posting;
-use super::{Span, TagEnd, TagError};
+use super::posting::{Posting, Window};
+use super::run::Run;
+use super::{Direction, Span, TagEnd, TagError};
 
 /// The slots of the index at one moment, in id order, without gaps. It never changes; each change
 /// of the index makes a new one.
@@ -26,6 +27,8 @@ pub(crate) struct Slot {
 /// What answers for the ids of a slot.
 #[derive(Clone, Debug)]
 pub(crate) enum Held {
+    /// A run file.
+    Run(Arc<Run>),
     /// The memory of one segment.
     Memory(Arc<Piece>),
     /// Nothing, until it is rebuilt. Spans one segment.
@@ -90,8 +93,35 @@ impl Slots {
 }
 
 impl Slot {
-    fn end_of(&self, tag: &[u8], hash: u64, end: u64) -> Result<Option<TagEnd>, TagError> {
+    /// The last id of `tag` below `end`, and how many there have been up to there.
+    pub(crate) fn end_of(
+        &self,
+        tag: &[u8],
+        hash: u64,
+        end: u64,
+    ) -> Result<Option<TagEnd>, TagError> {
         match &self.held {
+            Held::Run(run) => {
+                let Some(entry) = run.find(tag, hash)? else {
+                    return Ok(None);
+                };
+                if entry.last_id < end {
+                    return Ok(Some(entry.end()));
+                }
+                // The view ends inside the run.
+                if entry.first_id >= end {
+                    return Ok(None);
+                }
+                let posting = Posting::in_run(run, &entry, hash)?;
+                let mut window = Window::default();
+                posting.load_near(end - 1, Direction::Descending, &mut window)?;
+                let seen = window.ids.partition_point(|&id| id < end);
+                let last_id = seen.checked_sub(1).and_then(|at| window.ids.get(at));
+                Ok(last_id.map(|&last_id| TagEnd {
+                    count: window.first_rank + seen as u64,
+                    last_id,
+                }))
+            }
             Held::Memory(piece) => Ok(piece.end_of(tag, hash, end)),
             Held::Missing => Err(TagError::Missing { span: self.span }),
         }
@@ -106,9 +136,33 @@ impl Slot {
         end: u64,
     ) -> Result<Option<Posting>, TagError> {
         match &self.held {
+            Held::Run(run) => match run.find(tag, hash)? {
+                Some(entry) => Posting::in_run(run, &entry, hash).map(Some),
+                None => Ok(None),
+            },
             Held::Memory(piece) => Ok(piece.posting(tag, hash, end)),
             Held::Missing => Err(TagError::Missing { span: self.span }),
         }
+    }
+
+    pub(crate) fn run(&self) -> Option<&Arc<Run>> {
+        match &self.held {
+            Held::Run(run) => Some(run),
+            Held::Memory(_) | Held::Missing => None,
+        }
+    }
+
+    /// Whether both are the same file, or the same memory.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (&self.held, &other.held) {
+            (Held::Run(one), Held::Run(other)) => Arc::ptr_eq(one, other),
+            (Held::Memory(one), Held::Memory(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.span.end == u64::MAX
     }
 
     pub(crate) fn is_missing(&self) -> bool {

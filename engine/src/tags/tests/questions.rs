@@ -87,7 +87,7 @@ proptest! {
 
         let query = Query { all: asked.iter().map(|group| tags(group)).collect() };
         let matches = |id: u64| query.all.iter().all(|group| {
-            group.iter().any(|tag| twin.log.ids(tag, id, id + 1) != [])
+            group.iter().any(|tag| !twin.log.ids(tag, id, id + 1).is_empty())
         });
         let want: Vec<u64> = (twin.log.first()..twin.log.next_id).filter(|&id| matches(id)).collect();
         let view = twin.view();

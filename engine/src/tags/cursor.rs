@@ -1,0 +1,124 @@
+//! Reading bytes that nobody has vouched for.
+
+/// Hands out the front of a byte slice, piece by piece. Never panics: where too little is left it
+/// answers `None`, and has then taken nothing or some.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn take_array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*taken)
+    }
+
+    pub(crate) fn take_u8(&mut self) -> Option<u8> {
+        self.take_array().map(u8::from_le_bytes)
+    }
+
+    pub(crate) fn take_u16(&mut self) -> Option<u16> {
+        self.take_array().map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn take_u32(&mut self) -> Option<u32> {
+        self.take_array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn take_u64(&mut self) -> Option<u64> {
+        self.take_array().map(u64::from_le_bytes)
+    }
+
+    /// A number of seven bits a byte, low bits first; `None` too if it does not fit into 64 bits.
+    #[inline]
+    pub(crate) fn take_varint(&mut self) -> Option<u64> {
+        let (&first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        if first < 0x80 {
+            return Some(u64::from(first));
+        }
+        let mut number = u64::from(first & 0x7F);
+        let mut shift = 7_u32;
+        loop {
+            let (&byte, rest) = self.rest.split_first()?;
+            self.rest = rest;
+            let bits = u64::from(byte & 0x7F);
+            let shifted = bits.checked_shl(shift)?;
+            if shifted >> shift != bits {
+                return None;
+            }
+            number |= shifted;
+            if byte < 0x80 {
+                return Some(number);
+            }
+            shift += 7;
+        }
+    }
+
+    /// The same for a length.
+    #[inline]
+    pub(crate) fn take_len(&mut self) -> Option<usize> {
+        usize::try_from(self.take_varint()?).ok()
+    }
+}
+
+/// Adds what [`Cursor::take_varint`] reads.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low seven bits are what is meant"
+)]
+pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_varint_reads_back_as_it_was() {
+        for shift in 0..64 {
+            for number in [1_u64 << shift, (1 << shift) - 1, u64::MAX >> shift] {
+                let mut bytes = Vec::new();
+                put_varint(&mut bytes, number);
+                let mut cursor = Cursor::new(&bytes);
+                assert_eq!(cursor.take_varint(), Some(number));
+                assert!(cursor.is_empty());
+                bytes.pop();
+                assert_eq!(Cursor::new(&bytes).take_varint(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_varint_beyond_64_bits_is_refused() {
+        assert_eq!(Cursor::new(&[0xFF; 20]).take_varint(), None);
+        let mut bytes = [0x80; 10];
+        bytes[9] = 2;
+        assert_eq!(Cursor::new(&bytes).take_varint(), None);
+    }
+}
