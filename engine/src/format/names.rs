@@ -1,0 +1,85 @@
+//! The names of a log's files (FORMAT.md, section 3).
+
+use crate::position::EventId;
+
+/// The name under which the next segment is made ready.
+pub(crate) const PREPARED: &str = "prepared.tmp";
+/// The name of the lock file.
+pub(crate) const LOCK: &str = "lock";
+
+/// What a file's name says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileName {
+    /// The lock file.
+    Lock,
+    /// A segment, by the id of its first record.
+    Segment(EventId),
+    /// The sparse index of that segment.
+    Index(EventId),
+    /// A run of the tag index; its name is read by `tags`.
+    Run,
+    /// A checkpoint log, by the number of its first record.
+    Checkpoints(EventId),
+    /// Something that was being made when the process ended.
+    Temporary,
+    /// A name that is none of a log's.
+    Foreign,
+}
+
+/// Reads a name.
+pub(crate) fn parse(name: &str) -> FileName {
+    if name == LOCK {
+        return FileName::Lock;
+    }
+    match name.rsplit_once('.') {
+        Some((_, "tmp")) => FileName::Temporary,
+        Some((_, "tags")) => FileName::Run,
+        Some((number, "seg")) => parse_number(number).map_or(FileName::Foreign, FileName::Segment),
+        Some((number, "idx")) => parse_number(number).map_or(FileName::Foreign, FileName::Index),
+        Some((number, "ckp")) => {
+            parse_number(number).map_or(FileName::Foreign, FileName::Checkpoints)
+        }
+        Some(_) | None => FileName::Foreign,
+    }
+}
+
+fn parse_number(text: &str) -> Option<EventId> {
+    if text.len() != 20 {
+        return None;
+    }
+    text.parse().ok()
+}
+
+pub(crate) fn segment(first: EventId) -> String {
+    format!("{:020}.seg", first.get())
+}
+
+pub(crate) fn index(first: EventId) -> String {
+    format!("{:020}.idx", first.get())
+}
+
+pub(crate) fn checkpoints(first: EventId) -> String {
+    format!("{:020}.ckp", first.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_as_they_are_written() {
+        let id = EventId::new(4_097).unwrap();
+        assert_eq!(parse(&segment(id)), FileName::Segment(id));
+        assert_eq!(parse(&index(id)), FileName::Index(id));
+        assert_eq!(parse(&checkpoints(id)), FileName::Checkpoints(id));
+        assert_eq!(parse(PREPARED), FileName::Temporary);
+        assert_eq!(parse(LOCK), FileName::Lock);
+    }
+
+    #[test]
+    fn other_names_are_foreign() {
+        for name in ["", "x", "1.seg", "00000000000000000000.seg", "notes.txt"] {
+            assert_eq!(parse(name), FileName::Foreign, "{name:?}");
+        }
+    }
+}

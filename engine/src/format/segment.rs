@@ -1,0 +1,193 @@
+//! The header of a segment file (FORMAT.md, section 4).
+
+use super::cursor::Cursor;
+use crate::position::EventId;
+
+/// Bytes of the header; batches begin behind it.
+pub(crate) const HEADER_LEN: usize = 4_096;
+/// The version this code writes, and the newest it reads.
+pub(crate) const VERSION: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"STRANDSG";
+const COVERED_LEN: usize = 60;
+
+/// What a segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentKind {
+    /// The records of the log.
+    Events,
+    /// The consumers' checkpoints.
+    Checkpoints,
+}
+
+impl SegmentKind {
+    const fn code(self) -> u32 {
+        match self {
+            Self::Events => 1,
+            Self::Checkpoints => 2,
+        }
+    }
+}
+
+/// A whole header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) kind: SegmentKind,
+    /// Random, the same in all segments of a log.
+    pub(crate) log_id: [u8; 16],
+    /// The id of the first record.
+    pub(crate) first: EventId,
+    /// When it was made, in microseconds since 1970.
+    pub(crate) created_us: u64,
+    /// Random, for this segment only.
+    pub(crate) proof_key: u64,
+}
+
+/// Why bytes are not a header that this code can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderFault {
+    /// Too few bytes, a wrong magic or a wrong checksum.
+    Damaged,
+    /// A version from the future.
+    Newer(u32),
+    /// The checksum fits, but a field says something impossible.
+    Impossible,
+}
+
+impl SegmentHeader {
+    /// The header as it stands in the file.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_LEN);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.kind.code().to_le_bytes());
+        bytes.extend_from_slice(&self.log_id);
+        bytes.extend_from_slice(&self.first.get().to_le_bytes());
+        bytes.extend_from_slice(&self.created_us.to_le_bytes());
+        bytes.extend_from_slice(&self.proof_key.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        debug_assert_eq!(bytes.len(), COVERED_LEN);
+        let checksum = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes.resize(HEADER_LEN, 0);
+        bytes
+    }
+
+    /// Reads the header at the front of `bytes`.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HeaderFault> {
+        let mut cursor = Cursor::new(bytes.get(..HEADER_LEN).ok_or(HeaderFault::Damaged)?);
+        let covered = bytes.get(..COVERED_LEN).ok_or(HeaderFault::Damaged)?;
+        let magic = cursor.take_array::<8>().ok_or(HeaderFault::Damaged)?;
+        let version = cursor.take_u32().ok_or(HeaderFault::Damaged)?;
+        if &magic != MAGIC {
+            return Err(HeaderFault::Damaged);
+        }
+        // The version is judged before the checksum: a newer version may compute it otherwise.
+        if version > VERSION {
+            return Err(HeaderFault::Newer(version));
+        }
+        let fields = (|| {
+            let kind = cursor.take_u32()?;
+            let log_id = cursor.take_array::<16>()?;
+            let first = cursor.take_u64()?;
+            let created_us = cursor.take_u64()?;
+            let proof_key = cursor.take_u64()?;
+            let _reserved = cursor.take_u32()?;
+            let checksum = cursor.take_u32()?;
+            Some((kind, log_id, first, created_us, proof_key, checksum))
+        })();
+        let (kind, log_id, first, created_us, proof_key, checksum) =
+            fields.ok_or(HeaderFault::Damaged)?;
+        if checksum != crc32fast::hash(covered) || cursor.rest().iter().any(|byte| *byte != 0) {
+            return Err(HeaderFault::Damaged);
+        }
+        let kind = match kind {
+            1 => SegmentKind::Events,
+            2 => SegmentKind::Checkpoints,
+            _ => return Err(HeaderFault::Impossible),
+        };
+        if version == 0 {
+            return Err(HeaderFault::Impossible);
+        }
+        Ok(Self {
+            kind,
+            log_id,
+            first: EventId::new(first).ok_or(HeaderFault::Impossible)?,
+            created_us,
+            proof_key,
+        })
+    }
+
+    /// The checksum field: where the chain of batches begins.
+    pub(crate) fn checksum(&self) -> u32 {
+        let bytes = self.encode();
+        crc32fast::hash(bytes.get(..COVERED_LEN).unwrap_or_default())
+    }
+
+    /// What the checksums of this segment's records and batches are XORed with.
+    pub(crate) fn masks(&self) -> Masks {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.log_id);
+        hasher.update(&self.first.get().to_le_bytes());
+        let mut with_key = hasher.clone();
+        with_key.update(&self.proof_key.to_le_bytes());
+        Masks {
+            record: hasher.finalize(),
+            batch: with_key.finalize(),
+        }
+    }
+}
+
+/// What ties the checksums of a segment to that segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Masks {
+    pub(crate) record: u32,
+    pub(crate) batch: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            kind: SegmentKind::Events,
+            log_id: *b"0123456789abcdef",
+            first: EventId::FIRST,
+            created_us: 3,
+            proof_key: 4,
+        }
+    }
+
+    #[test]
+    fn a_header_reads_back_as_it_was_written() {
+        let bytes = header().encode();
+        assert_eq!(bytes.len(), HEADER_LEN);
+        assert_eq!(SegmentHeader::decode(&bytes), Ok(header()));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_header_is_noticed() {
+        let whole = header().encode();
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::decode(&bytes).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_told_apart_from_damage() {
+        let mut bytes = header().encode();
+        bytes[8] = 9;
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Newer(9)));
+    }
+
+    #[test]
+    fn zeros_are_no_header() {
+        assert_eq!(
+            SegmentHeader::decode(&[0; HEADER_LEN]),
+            Err(HeaderFault::Damaged)
+        );
+    }
+}

@@ -1,0 +1,369 @@
+//! Opening a log: from a directory to everything that is needed to serve it (FORMAT.md, section 12).
+//!
+//! First everything is read and judged; only when nothing speaks against it is anything changed.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::checkpoint;
+use crate::commit::{Start, Writer, begin_segment, new_salt};
+use crate::error::{Damage, OpenError};
+use crate::format::batch::Mark;
+use crate::format::names::{self, FileName};
+use crate::format::record;
+use crate::format::segment::{HeaderFault, SegmentHeader, SegmentKind, VERSION};
+use crate::options::{Background, Options, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
+use crate::position::EventId;
+use crate::recovery::{self, Ending, RecoveryReport};
+use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentList};
+use crate::shared::{Parts, Shared};
+use crate::storage::{Access, DirectoryLock, EntryKind, Storage, StorageFile, read_exact_at};
+use crate::tags::{Span, TagIndex, TagWriter, tag_hash};
+use crate::tail::{self, Tail};
+use crate::upkeep;
+
+/// How many sealed segments may be indexed again before the log opens. After a crash it is one or
+/// two; when more are missing the index has been removed, and the log opens without waiting for it.
+const REINDEX_AT_OPEN_MAX: usize = 2;
+
+/// An open log before its threads start.
+pub(crate) struct Opened {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) writer: Writer,
+    pub(crate) checkpoints: checkpoint::Loaded,
+    pub(crate) report: RecoveryReport,
+}
+
+/// What the names in the directory say.
+#[derive(Debug, Default)]
+struct Listing {
+    /// First ids and file lengths, ascending.
+    segments: Vec<(EventId, u64)>,
+    indexed: Vec<EventId>,
+    temporary: Vec<String>,
+    foreign: Option<String>,
+    has_derived: bool,
+}
+
+/// The tail as it was found.
+struct FoundTail {
+    file: Arc<dyn StorageFile>,
+    bytes: Vec<u8>,
+    header: SegmentHeader,
+    ending: Ending,
+    /// Where its records begin.
+    places: Vec<usize>,
+}
+
+pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Opened, OpenError> {
+    check(&options)?;
+    // Before the lock, which leaves a file behind: a foreign directory is not touched.
+    list(&storage)?.refuse_foreign()?;
+    let lock = storage.lock().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::InUse,
+        _ => OpenError::Io(error),
+    })?;
+    let listing = list(&storage)?;
+    listing.refuse_foreign()?;
+    match listing.segments.last().copied() {
+        Some((first, _)) => {
+            let tail = find_tail(&storage, first)?;
+            open_existing(storage, options, lock, &listing, tail)
+        }
+        None if listing.has_derived => Err(OpenError::Damaged(Damage {
+            file: names::segment(EventId::FIRST),
+            offset: 0,
+            first_id: None,
+            last_id: None,
+            what: "there are index or checkpoint files, but no segment is left".to_owned(),
+        })),
+        None => begin(storage, options, lock, &listing),
+    }
+}
+
+fn check(options: &Options) -> Result<(), OpenError> {
+    if !(SEGMENT_LEN_MIN..=SEGMENT_LEN_MAX).contains(&options.segment_len) {
+        return Err(OpenError::Options("segment_len"));
+    }
+    if options.queue_len_max == 0 {
+        return Err(OpenError::Options("queue_len_max"));
+    }
+    if options.os_sync_interval_ms == 0 {
+        return Err(OpenError::Options("os_sync_interval_ms"));
+    }
+    Ok(())
+}
+
+fn list(storage: &Arc<dyn Storage>) -> Result<Listing, OpenError> {
+    let mut listing = Listing::default();
+    for entry in storage.list()? {
+        let EntryKind::File { len } = entry.kind else {
+            listing.foreign = Some(entry.name);
+            continue;
+        };
+        match names::parse(&entry.name) {
+            FileName::Lock => {}
+            FileName::Segment(first) => listing.segments.push((first, len)),
+            FileName::Index(first) => {
+                listing.indexed.push(first);
+                listing.has_derived = true;
+            }
+            FileName::Run | FileName::Checkpoints(_) => listing.has_derived = true,
+            FileName::Temporary => listing.temporary.push(entry.name),
+            FileName::Foreign => listing.foreign = Some(entry.name),
+        }
+    }
+    listing.segments.sort_unstable();
+    Ok(listing)
+}
+
+impl Listing {
+    /// Something else lives here, and nothing says that it is a log.
+    fn refuse_foreign(&self) -> Result<(), OpenError> {
+        match &self.foreign {
+            Some(name) if self.segments.is_empty() => {
+                Err(OpenError::NotALog { name: name.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn remove_temporary(&self, storage: &Arc<dyn Storage>) -> io::Result<()> {
+        for name in &self.temporary {
+            storage.remove(name)?;
+        }
+        // Names that the last process did not live to sync are what this one builds on.
+        storage.sync_names()
+    }
+}
+
+fn find_tail(storage: &Arc<dyn Storage>, first: EventId) -> Result<FoundTail, OpenError> {
+    let name = names::segment(first);
+    let damage = |what: &str| {
+        OpenError::Damaged(Damage {
+            file: name.clone(),
+            offset: 0,
+            first_id: Some(first),
+            last_id: None,
+            what: what.to_owned(),
+        })
+    };
+    let file = storage.open(&name, Access::ReadWrite)?;
+    let len = usize::try_from(file.len()).unwrap_or(usize::MAX);
+    if len as u64 > SEGMENT_LEN_MAX {
+        return Err(damage("the file is longer than a segment can be"));
+    }
+    let mut bytes = vec![0; len];
+    read_exact_at(&*file, 0, &mut bytes)?;
+    let header = SegmentHeader::decode(&bytes).map_err(|fault| match fault {
+        HeaderFault::Newer(version) => OpenError::NewerFormat {
+            file: name.clone(),
+            version,
+            supported: VERSION,
+        },
+        HeaderFault::Damaged | HeaderFault::Impossible => damage("the segment's header is damaged"),
+    })?;
+    if header.kind != SegmentKind::Events || header.first != first {
+        return Err(damage("the file belongs to another place"));
+    }
+    let mut places = Vec::new();
+    let ending = recovery::judge(&name, &bytes, &header, |offset, _| places.push(offset))
+        .map_err(OpenError::Damaged)?;
+    Ok(FoundTail {
+        file,
+        bytes,
+        header,
+        ending,
+        places,
+    })
+}
+
+fn open_existing(
+    storage: Arc<dyn Storage>,
+    options: Options,
+    lock: DirectoryLock,
+    listing: &Listing,
+    tail: FoundTail,
+) -> Result<Opened, OpenError> {
+    let FoundTail {
+        file,
+        bytes,
+        header,
+        ending,
+        places,
+    } = tail;
+    let log_id = header.log_id;
+    let end = ending.chain.next;
+    let salt = new_salt(&options);
+    // The checkpoints can still refuse the open, so they come before anything is changed; what they
+    // mend is their own file, which is theirs to mend whatever becomes of the log.
+    let checkpoints = checkpoint::load(&storage, log_id, end, salt)?;
+    let mut report = RecoveryReport {
+        clean: matches!(ending.mark, Some(Mark::Clean)) && ending.dropped_len() == 0,
+        dropped_len: ending.dropped_len(),
+        rewritten_len: ending.chain.offset as u64 - ending.chain.synced_to,
+        tail_records: places.len() as u64,
+        segments_reindexed: 0,
+    };
+    let mut chain = ending.chain;
+    tail::settle(&*file, &bytes, &mut chain, ending.dirty_end)?;
+    listing.remove_temporary(&storage)?;
+    file.freeze(chain.offset as u64);
+
+    let is_sealed = ending.mark == Some(Mark::Seal);
+    let mut sealed = sealed_segments(listing, log_id, end, is_sealed);
+    let spans: Vec<Span> = sealed
+        .iter()
+        .map(|segment| Span {
+            first: segment.first.get(),
+            end: segment.end.get(),
+        })
+        .collect();
+    let active_first = if is_sealed { end } else { header.first };
+    let tags = Arc::new(TagIndex::open(
+        Arc::clone(&storage),
+        &spans,
+        active_first.get(),
+    )?);
+    let mut tag_writer = TagWriter::new(Arc::clone(&tags));
+    let (active, tail) = if is_sealed {
+        drop(file);
+        let file = tail::prepare(&storage, &options)?;
+        begin_segment(&storage, &options, log_id, &file, end, chain.recorded_at_us)?
+    } else {
+        let active = ActiveSegment::new(header, Arc::clone(&file));
+        fill(&active, &bytes, &places, &mut tag_writer);
+        (active, Tail::new(file, header, chain, salt))
+    };
+    drop(bytes);
+    let mut segments: Vec<Segment> = sealed
+        .drain(..)
+        .map(|segment| Segment::Sealed(Arc::new(segment)))
+        .collect();
+    segments.push(Segment::Active(active.clone()));
+    let shared = Arc::new(Shared::new(Parts {
+        storage,
+        options,
+        log_id,
+        segments: SegmentList::new(segments),
+        tags,
+        lock,
+        end,
+    }));
+    reindex(&shared, &mut report);
+    for (first, _) in &listing.segments {
+        if *first != active.header.first && listing.indexed.binary_search(first).is_err() {
+            shared.note_unindexed(*first);
+        }
+    }
+    shared.upkeep.notify();
+    let start = Start {
+        tail,
+        active,
+        tags: tag_writer,
+        next: end,
+        recorded_at_us: chain.recorded_at_us,
+        is_clean: report.clean,
+    };
+    Ok(Opened {
+        writer: Writer::new(Arc::clone(&shared), start),
+        shared,
+        checkpoints,
+        report,
+    })
+}
+
+/// The segments before the tail, and the tail itself if it is sealed.
+fn sealed_segments(
+    listing: &Listing,
+    log_id: [u8; 16],
+    end: EventId,
+    is_tail_sealed: bool,
+) -> Vec<SealedSegment> {
+    let ends = listing
+        .segments
+        .iter()
+        .skip(1)
+        .map(|(first, _)| *first)
+        .chain(is_tail_sealed.then_some(end));
+    listing
+        .segments
+        .iter()
+        .zip(ends)
+        .map(|((first, len), end)| SealedSegment::new(*first, end, *len, log_id))
+        .collect()
+}
+
+/// Enters the tail's records into the indexes in memory.
+fn fill(active: &ActiveSegment, bytes: &[u8], places: &[usize], tags: &mut TagWriter) {
+    for (index, offset) in places.iter().enumerate() {
+        active.offsets.note(index as u64, *offset);
+        let record = bytes.get(*offset..).map(record::reread);
+        if let Some(Ok((record, _))) = record {
+            for (tag, rank) in record.tags() {
+                tags.push(tag, tag_hash(tag), record.id.get(), rank);
+            }
+        }
+    }
+    tags.apply();
+}
+
+/// Indexes again what the last process did not live to write.
+fn reindex(shared: &Shared, report: &mut RecoveryReport) {
+    let missing = shared.tags.missing();
+    let is_inline = shared.options.background == Background::Inline;
+    if missing.len() > REINDEX_AT_OPEN_MAX && !is_inline {
+        return;
+    }
+    // What cannot be indexed now (a damaged segment) stays missing, and is refused when asked for.
+    report.segments_reindexed = upkeep::reindex_missing(shared);
+}
+
+fn begin(
+    storage: Arc<dyn Storage>,
+    options: Options,
+    lock: DirectoryLock,
+    listing: &Listing,
+) -> Result<Opened, OpenError> {
+    listing.remove_temporary(&storage)?;
+    let mut log_id = [0; 16];
+    let halves = [options.entropy.next_u64(), options.entropy.next_u64()];
+    for (place, byte) in log_id
+        .iter_mut()
+        .zip(halves.into_iter().flat_map(u64::to_le_bytes))
+    {
+        *place = byte;
+    }
+    let end = EventId::FIRST;
+    let checkpoints = checkpoint::load(&storage, log_id, end, new_salt(&options))?;
+    let tags = Arc::new(TagIndex::open(Arc::clone(&storage), &[], end.get())?);
+    let tag_writer = TagWriter::new(Arc::clone(&tags));
+    let file = tail::prepare(&storage, &options)?;
+    let (active, tail) = begin_segment(&storage, &options, log_id, &file, end, 0)?;
+    let shared = Arc::new(Shared::new(Parts {
+        storage,
+        options,
+        log_id,
+        segments: SegmentList::new(vec![Segment::Active(active.clone())]),
+        tags,
+        lock,
+        end,
+    }));
+    let start = Start {
+        tail,
+        active,
+        tags: tag_writer,
+        next: end,
+        recorded_at_us: 0,
+        is_clean: false,
+    };
+    Ok(Opened {
+        writer: Writer::new(Arc::clone(&shared), start),
+        shared,
+        checkpoints,
+        report: RecoveryReport {
+            clean: true,
+            ..RecoveryReport::default()
+        },
+    })
+}

@@ -1,0 +1,286 @@
+//! Reading a segment: finding a record by its id, and running along a range.
+
+use bytes::Bytes;
+
+use super::offsets::Offsets;
+use crate::error::Damage;
+use crate::format::batch::{self, BatchHeader};
+use crate::format::record::{self, Record, RecordFault};
+use crate::format::segment::{HEADER_LEN, Masks, SegmentHeader};
+use crate::format::{ALIGNMENT, names};
+use crate::position::EventId;
+use crate::records::Records;
+
+/// A segment as a reader sees it at one moment: bytes that no longer change, up to an end.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentView {
+    pub(crate) header: SegmentHeader,
+    /// Of the header; kept because each record needs one.
+    pub(crate) masks: Masks,
+    pub(crate) bytes: Bytes,
+    pub(crate) offsets: Offsets,
+    /// One past the last record that may be read.
+    pub(crate) end: EventId,
+}
+
+/// How much a read may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) records: usize,
+    /// Overstepped by the first record only, so that a read always gets on.
+    pub(crate) bytes: usize,
+}
+
+impl Budget {
+    /// Whether another record of `len` bytes fits; counts it if so.
+    pub(crate) fn take(&mut self, len: usize, is_first: bool) -> bool {
+        if self.records == 0 || (len > self.bytes && !is_first) {
+            return false;
+        }
+        self.records -= 1;
+        self.bytes = self.bytes.saturating_sub(len);
+        true
+    }
+}
+
+impl SegmentView {
+    /// The record `id`, which lies in this segment, with its offset and length; checked.
+    pub(crate) fn find(&self, id: EventId) -> Result<(Record<'_>, usize, usize), Damage> {
+        let (start, offset) = self.offsets.at_or_below(self.header.first, id);
+        if let Some(found) = self.walk(start, offset, id) {
+            return Ok(found);
+        }
+        // Somewhere on the way a length is wrong. The record itself may be whole: damage costs the
+        // record that is hit and no other.
+        self.search(start, id)
+            .ok_or_else(|| self.damage_at(id, offset))
+    }
+
+    /// Steps from record `at` at `offset` to record `id`.
+    fn walk(
+        &self,
+        mut at: u64,
+        mut offset: usize,
+        id: EventId,
+    ) -> Option<(Record<'_>, usize, usize)> {
+        if offset < HEADER_LEN {
+            return None;
+        }
+        loop {
+            offset = self.skip_batch_header(offset);
+            let rest = self.bytes.get(offset..)?;
+            if at == id.get() {
+                let (record, len) = record::decode(rest, self.masks.record).ok()?;
+                return (record.id == id).then_some((record, offset, len));
+            }
+            offset += record::peek_len(rest).ok()?;
+            at += 1;
+        }
+    }
+
+    /// Looks at every place a record could begin, from the nearest known record below on.
+    fn search(&self, start: u64, id: EventId) -> Option<(Record<'_>, usize, usize)> {
+        let mut slot = start;
+        let mut offset = loop {
+            let (at, offset) = EventId::new(slot).map_or((0, 0), |known| {
+                self.offsets.at_or_below(self.header.first, known)
+            });
+            if offset >= HEADER_LEN {
+                break offset;
+            }
+            if at <= self.header.first.get() {
+                break HEADER_LEN;
+            }
+            slot = at - 1;
+        };
+        while let Some(rest) = self.bytes.get(offset..) {
+            if rest.is_empty() {
+                break;
+            }
+            match record::decode(rest, self.masks.record) {
+                Ok((record, len)) if record.id == id => return Some((record, offset, len)),
+                Ok((record, _)) if record.id > id => return None,
+                Ok((_, len)) => offset += len,
+                Err(_) => offset += ALIGNMENT,
+            }
+        }
+        None
+    }
+
+    /// Adds the records from `from` to before `until` to `out`, in ascending order, as far as
+    /// `budget` goes; gives the id to go on with.
+    ///
+    /// Damage after the first record ends the run early: the next call meets it first and says so.
+    pub(crate) fn run(
+        &self,
+        from: EventId,
+        until: EventId,
+        budget: &mut Budget,
+        out: &mut Records,
+    ) -> Result<EventId, Damage> {
+        let (_, mut offset, _) = self.find(from)?;
+        out.push_part(self.bytes.clone());
+        let mut id = from;
+        let mut is_first = out.is_empty();
+        while id < until {
+            let (len, next) = match self.record_at(offset, id) {
+                Ok(step) => step,
+                Err(_) if id > from => return Ok(id),
+                Err(damage) => return Err(damage),
+            };
+            if !budget.take(len, is_first) {
+                break;
+            }
+            is_first = false;
+            out.push(u32::try_from(offset).unwrap_or(u32::MAX), len);
+            offset = self.skip_batch_header(offset + len);
+            id = next;
+        }
+        Ok(id)
+    }
+
+    /// The bytes of the records from `from` to before `until`, as far as `bytes_max` goes, each
+    /// checked: where they begin and end, and the id behind them.
+    pub(crate) fn stretch(
+        &self,
+        from: EventId,
+        until: EventId,
+        bytes_max: usize,
+    ) -> Result<(usize, usize, EventId), Damage> {
+        let (_, start, len) = self.find(from)?;
+        let mut end = start + len;
+        let mut id = from.next().unwrap_or(EventId::MAX);
+        while id < until && end - start < bytes_max {
+            let offset = self.skip_batch_header(end);
+            // As in `run`: damage is met first by the next call.
+            let Ok((len, next)) = self.record_at(offset, id) else {
+                break;
+            };
+            end = offset + len;
+            id = next;
+        }
+        Ok((start, end, id))
+    }
+
+    /// Adds the records from before `until` down to `from` to `out`, in descending order, as far as
+    /// `budget` goes; gives the id before which to go on.
+    pub(crate) fn run_back(
+        &self,
+        from: EventId,
+        until: EventId,
+        budget: &mut Budget,
+        out: &mut Records,
+    ) -> Result<EventId, Damage> {
+        // Records link forward only, so a stretch is walked forward and handed out backward. A
+        // stretch of 64 costs one index step and is mostly within the caller's budget.
+        const STRETCH: u64 = 64;
+        let mut until = until;
+        out.push_part(self.bytes.clone());
+        while from < until {
+            let start = EventId::new(until.get().saturating_sub(STRETCH))
+                .map_or(from, |start| start.max(from));
+            let mut places = Vec::new();
+            let mut id = start;
+            let mut offset = None;
+            while id < until {
+                let found = match offset {
+                    Some(offset) => self.record_at(offset, id).map(|(len, _)| (offset, len)),
+                    None => self.find(id).map(|(_, offset, len)| (offset, len)),
+                };
+                match found {
+                    Ok((at, len)) => {
+                        places.push((id, at, len));
+                        offset = Some(self.skip_batch_header(at + len));
+                    }
+                    // What lies above the damage is handed out first; below it the next call fails.
+                    Err(damage) if id.next() == Some(until) => {
+                        return self.backed(until, out, damage);
+                    }
+                    Err(_) => {
+                        places.clear();
+                        offset = None;
+                    }
+                }
+                let Some(next) = id.next() else { break };
+                id = next;
+            }
+            for (id, offset, len) in places.into_iter().rev() {
+                if !budget.take(len, out.is_empty()) {
+                    return Ok(until);
+                }
+                out.push(u32::try_from(offset).unwrap_or(u32::MAX), len);
+                until = id;
+            }
+        }
+        Ok(until)
+    }
+
+    fn backed(&self, until: EventId, out: &Records, damage: Damage) -> Result<EventId, Damage> {
+        if out.is_empty() {
+            Err(damage)
+        } else {
+            Ok(until)
+        }
+    }
+
+    /// The length of the record at `offset`, which must be `id`, and the id after it; checked.
+    fn record_at(&self, offset: usize, id: EventId) -> Result<(usize, EventId), Damage> {
+        let rest = self.bytes.get(offset..).unwrap_or_default();
+        match record::decode(rest, self.masks.record) {
+            Ok((record, len)) if record.id == id => Ok((len, id.next().unwrap_or(EventId::MAX))),
+            Ok(_) => Err(self.damage_at(id, offset)),
+            Err(fault) => Err(self.damage(id, offset, describe(fault))),
+        }
+    }
+
+    /// The offset behind the batch header at `offset`, or `offset` itself if there is none.
+    fn skip_batch_header(&self, mut offset: usize) -> usize {
+        while self.bytes.get(offset..).is_some_and(batch::begins_batch) {
+            offset += batch::HEADER_LEN;
+        }
+        offset
+    }
+
+    /// The first batch header between two offsets that is not whole, if any.
+    pub(crate) fn bad_batch_header(&self, from: usize, until: usize) -> Option<usize> {
+        let mut offset = from;
+        while offset < until {
+            let rest = self.bytes.get(offset..)?;
+            if batch::begins_batch(rest) {
+                if BatchHeader::decode(rest, self.masks).is_none() {
+                    return Some(offset);
+                }
+                offset += batch::HEADER_LEN;
+            } else {
+                offset += record::peek_len(rest).ok()?;
+            }
+        }
+        None
+    }
+
+    fn damage_at(&self, id: EventId, offset: usize) -> Damage {
+        self.damage(id, offset, "the record cannot be found".to_owned())
+    }
+
+    pub(crate) fn damage(&self, id: EventId, offset: usize, what: String) -> Damage {
+        Damage {
+            file: names::segment(self.header.first),
+            offset: offset as u64,
+            first_id: Some(id),
+            last_id: Some(id),
+            what,
+        }
+    }
+}
+
+/// What is wrong with a record, in words.
+pub(crate) fn describe(fault: RecordFault) -> String {
+    match fault {
+        RecordFault::CutShort => "the record runs past the end of the data".to_owned(),
+        RecordFault::Length(len) => format!("no record has a length of {len}"),
+        RecordFault::Checksum { stored, computed } => {
+            format!("the checksum is {computed:08x}, not {stored:08x}")
+        }
+        RecordFault::Parts => "the parts of the record contradict each other".to_owned(),
+    }
+}

@@ -1,0 +1,188 @@
+//! What the readers, the writer and the upkeep of one log share.
+//!
+//! ```text
+//! first <= durable end <= published end        (in ids; under Durability::Os the two ends swap)
+//!
+//! first          the oldest record that retention has left
+//! published end  readers see the records below it, and no others
+//! durable end    the records below it survive the loss of power
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::batch::Batch;
+use crate::commit::{Request, Writer};
+use crate::options::{Options, Retention};
+use crate::position::EventId;
+use crate::queue::Queue;
+use crate::segment::SegmentList;
+use crate::stats::Counters;
+use crate::storage::{DirectoryLock, Storage, StorageFile};
+use crate::tags::TagIndex;
+use crate::upkeep::UpkeepSignal;
+use crate::waiters::Waiters;
+
+/// Whether a log takes writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It takes reads and writes.
+    Writable,
+    /// The disk is full: appends that need a new segment are refused until there is room.
+    Full,
+    /// A write or a sync failed, for this reason: writes are refused until the log is opened again.
+    Failed(Arc<str>),
+    /// It has been closed.
+    Closed,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) options: Options,
+    pub(crate) log_id: [u8; 16],
+    pub(crate) segments: ArcSwap<SegmentList>,
+    pub(crate) tags: Arc<TagIndex>,
+    pub(crate) queue: Queue<Request>,
+    pub(crate) waiters: Waiters,
+    pub(crate) counters: Counters,
+    pub(crate) upkeep: UpkeepSignal,
+    /// The next segment, made ready ahead of need.
+    pub(crate) prepared: Mutex<Option<Arc<dyn StorageFile>>>,
+    pub(crate) retention: Mutex<Retention>,
+    /// The writer, if it has no thread of its own. It holds the other end of this cycle until the log
+    /// is closed.
+    pub(crate) inline_writer: Mutex<Option<Writer>>,
+    /// Given back when the log is closed.
+    pub(crate) lock: Mutex<Option<DirectoryLock>>,
+    published: AtomicU64,
+    durable: AtomicU64,
+    health: Mutex<Health>,
+    /// Whether health is `Failed` or `Closed`, for those who wait.
+    is_over: AtomicBool,
+}
+
+/// What [`Shared::new`] is made from.
+pub(crate) struct Parts {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) options: Options,
+    pub(crate) log_id: [u8; 16],
+    pub(crate) segments: SegmentList,
+    pub(crate) tags: Arc<TagIndex>,
+    pub(crate) lock: DirectoryLock,
+    /// The end that recovery found; all below it is durable.
+    pub(crate) end: EventId,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            storage,
+            options,
+            log_id,
+            segments,
+            tags,
+            lock,
+            end,
+        } = parts;
+        Self {
+            storage,
+            log_id,
+            segments: ArcSwap::from_pointee(segments),
+            tags,
+            queue: Queue::new(options.queue_len_max, options.queue_bytes_max),
+            waiters: Waiters::default(),
+            counters: Counters::default(),
+            upkeep: UpkeepSignal::default(),
+            prepared: Mutex::new(None),
+            retention: Mutex::new(options.retention),
+            inline_writer: Mutex::new(None),
+            lock: Mutex::new(Some(lock)),
+            published: AtomicU64::new(end.get()),
+            durable: AtomicU64::new(end.get()),
+            health: Mutex::new(Health::Writable),
+            is_over: AtomicBool::new(false),
+            options,
+        }
+    }
+
+    /// The published end.
+    pub(crate) fn published(&self) -> EventId {
+        // Acquire: whatever the writer did before it published is visible to who sees the end.
+        EventId::new(self.published.load(Ordering::Acquire)).unwrap_or(EventId::FIRST)
+    }
+
+    /// The durable end.
+    pub(crate) fn durable(&self) -> EventId {
+        EventId::new(self.durable.load(Ordering::Acquire)).unwrap_or(EventId::FIRST)
+    }
+
+    /// The oldest id that is kept.
+    pub(crate) fn first(&self) -> EventId {
+        self.segments.load().first()
+    }
+
+    /// Makes everything below `end` readable, and tells who waits for it.
+    pub(crate) fn publish(&self, end: EventId) {
+        self.published.store(end.get(), Ordering::Release);
+        self.waiters.wake_all();
+    }
+
+    /// Notes that everything below `end` is durable.
+    pub(crate) fn note_durable(&self, end: EventId) {
+        self.durable.store(end.get(), Ordering::Release);
+    }
+
+    /// Whether the end will not move any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.health.lock().clone()
+    }
+
+    /// Notes that there is no room, or that there is again.
+    pub(crate) fn note_full(&self, is_full: bool) {
+        let mut health = self.health.lock();
+        match (&*health, is_full) {
+            (Health::Writable, true) => *health = Health::Full,
+            (Health::Full, false) => *health = Health::Writable,
+            (Health::Writable | Health::Full | Health::Failed(_) | Health::Closed, _) => {}
+        }
+    }
+
+    /// Ends all writing: nothing is taken from now on, and the first failure stays the reason.
+    pub(crate) fn end_writes(&self, health: Health) -> Arc<str> {
+        let why: Arc<str> = match &health {
+            Health::Failed(why) => Arc::clone(why),
+            Health::Closed | Health::Writable | Health::Full => Arc::from("the log is closed"),
+        };
+        {
+            let mut current = self.health.lock();
+            if !matches!(*current, Health::Failed(_)) {
+                *current = health;
+            }
+        }
+        self.queue.close(&why);
+        self.is_over.store(true, Ordering::Release);
+        self.waiters.wake_all();
+        why
+    }
+
+    /// The longest batch that this log takes, in encoded bytes.
+    pub(crate) fn batch_len_max(&self) -> u64 {
+        let in_segment = crate::tail::batch_len_max(self.options.segment_len)
+            .saturating_sub(crate::format::batch::HEADER_LEN as u64);
+        in_segment.min(crate::batch::BATCH_LEN_MAX as u64)
+    }
+
+    /// Whether the log could ever take this batch.
+    pub(crate) fn fits(&self, batch: &Batch) -> bool {
+        batch.encoded_len() as u64 <= self.batch_len_max()
+    }
+}

@@ -1,0 +1,375 @@
+//! Everything that need not happen on the writer's path: the next segment, the sparse index files,
+//! the runs of the tag index and their merges, rebuilding what is missing, and retention.
+//!
+//! Each step is safe to lose: what is made here is derived from the log, or can be made again. A
+//! step that fails is tried again in the next round.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::ReadError;
+use crate::format::names;
+use crate::position::EventId;
+use crate::records::Records;
+use crate::segment::{Budget, SealedSegment, Segment, SegmentList, SegmentView, index_bytes};
+use crate::shared::Shared;
+use crate::storage::{Storage, write_all_at};
+use crate::tags::{MemoryTags, Span, TagError, tag_hash};
+
+/// How often upkeep looks around when nobody calls it, for retention by age and failed steps.
+const ROUND_EVERY: Duration = Duration::from_secs(1);
+/// How much is read at a time when a segment is indexed again, in bytes.
+const REINDEX_STEP_LEN: usize = 1 << 20;
+
+/// How upkeep is called.
+#[derive(Debug, Default)]
+pub(crate) struct UpkeepSignal {
+    state: Mutex<SignalState>,
+    called: Condvar,
+    /// Held during a round: a caller of `expire_now` and the thread take turns.
+    round: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct SignalState {
+    is_called: bool,
+    is_stopped: bool,
+    /// Run files whose bytes turned out to be wrong.
+    distrusted: Vec<String>,
+    /// Sealed segments without an index file.
+    unindexed: Vec<EventId>,
+}
+
+impl UpkeepSignal {
+    /// Asks for a round.
+    pub(crate) fn notify(&self) {
+        self.state.lock().is_called = true;
+        self.called.notify_one();
+    }
+
+    /// Ends the thread after its current step.
+    pub(crate) fn stop(&self) {
+        self.state.lock().is_stopped = true;
+        self.called.notify_all();
+    }
+
+    /// Whether a round has been asked for; forgets it.
+    pub(crate) fn take_call(&self) -> bool {
+        std::mem::take(&mut self.state.lock().is_called)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.state.lock().is_stopped
+    }
+
+    /// Sleeps until called or for [`ROUND_EVERY`]; false if upkeep is over.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        if !state.is_called && !state.is_stopped {
+            let _timed_out = self.called.wait_for(&mut state, ROUND_EVERY);
+        }
+        state.is_called = false;
+        !state.is_stopped
+    }
+}
+
+/// The upkeep thread: rounds until the log is closed.
+pub(crate) fn run(shared: &Arc<Shared>) {
+    while shared.upkeep.wait() {
+        round(shared);
+    }
+}
+
+/// One round of everything that is due.
+pub(crate) fn round(shared: &Shared) {
+    let _round = shared.upkeep.round.lock();
+    let steps: [fn(&Shared) -> Result<(), UpkeepError>; 6] =
+        [expire, prepare, reindex, flush, merge, index];
+    for step in steps {
+        if shared.upkeep.is_stopped() {
+            return;
+        }
+        if step(shared).is_err() {
+            shared.counters.upkeep_failures.add(1);
+        }
+    }
+}
+
+/// Removes what retention lets go, now.
+pub(crate) fn expire_now(shared: &Shared) -> io::Result<()> {
+    let _round = shared.upkeep.round.lock();
+    remove_expired(shared)
+}
+
+/// A step did not work out; the next round tries again, so only its type matters.
+#[derive(Debug)]
+struct UpkeepError;
+
+impl From<io::Error> for UpkeepError {
+    fn from(_: io::Error) -> Self {
+        Self
+    }
+}
+
+impl From<ReadError> for UpkeepError {
+    fn from(_: ReadError) -> Self {
+        Self
+    }
+}
+
+fn prepare(shared: &Shared) -> Result<(), UpkeepError> {
+    let list = shared.segments.load();
+    let Some(Segment::Active(active)) = list.segments().last() else {
+        return Ok(());
+    };
+    let view = active.view(shared.published())?;
+    if view.bytes.len() as u64 > active.file.len() / 2 {
+        shared.prepare_ahead()?;
+    }
+    Ok(())
+}
+
+fn expire(shared: &Shared) -> Result<(), UpkeepError> {
+    Ok(remove_expired(shared)?)
+}
+
+fn reindex(shared: &Shared) -> Result<(), UpkeepError> {
+    let distrusted = std::mem::take(&mut shared.upkeep.state.lock().distrusted);
+    for file in distrusted {
+        shared.tags.distrust(&file)?;
+    }
+    for span in shared.tags.missing() {
+        if shared.upkeep.is_stopped() {
+            return Ok(());
+        }
+        reindex_segment(shared, span)?;
+        // Each piece is written before the next is made: memory holds one or two, however many are
+        // missing.
+        flush(shared)?;
+    }
+    Ok(())
+}
+
+/// Rebuilds what is missing of the tag index, as far as that is possible; how many segments it were.
+pub(crate) fn reindex_missing(shared: &Shared) -> u64 {
+    let missing = shared.tags.missing();
+    let reindexed = missing
+        .into_iter()
+        .filter(|span| reindex_segment(shared, *span).is_ok());
+    reindexed.count() as u64
+}
+
+fn reindex_segment(shared: &Shared, span: Span) -> Result<(), UpkeepError> {
+    let list = shared.segments.load();
+    let first = EventId::new(span.first).ok_or(UpkeepError)?;
+    let Some(Segment::Sealed(sealed)) = list.find(first) else {
+        return Err(UpkeepError);
+    };
+    let view = sealed.view(&shared.storage)?;
+    shared.tags.provide(span, tags_of(view)?);
+    shared.counters.segments_reindexed.add(1);
+    Ok(())
+}
+
+fn flush(shared: &Shared) -> Result<(), UpkeepError> {
+    while !shared.upkeep.is_stopped() && shared.tags.frozen_len() > 0 {
+        if !done(shared, shared.tags.flush_oldest())? {
+            break;
+        }
+        shared.counters.runs_written.add(1);
+    }
+    Ok(())
+}
+
+fn merge(shared: &Shared) -> Result<(), UpkeepError> {
+    while !shared.upkeep.is_stopped() && done(shared, shared.tags.merge_once(shared.first().get()))?
+    {
+        shared.counters.runs_merged.add(1);
+    }
+    Ok(())
+}
+
+/// The outcome of a step on the tag index; damage found on the way is remembered.
+fn done(shared: &Shared, outcome: Result<bool, TagError>) -> Result<bool, UpkeepError> {
+    outcome.map_err(|error| {
+        shared.note_index_trouble(&error);
+        UpkeepError
+    })
+}
+
+fn index(shared: &Shared) -> Result<(), UpkeepError> {
+    let unindexed = std::mem::take(&mut shared.upkeep.state.lock().unindexed);
+    let mut outcome = Ok(());
+    for first in unindexed {
+        if shared.upkeep.is_stopped() {
+            break;
+        }
+        let list = shared.segments.load();
+        let sealed = list.segments().iter().find_map(|segment| match segment {
+            Segment::Sealed(sealed) if sealed.first == first => Some(sealed),
+            Segment::Sealed(_) | Segment::Active(_) => None,
+        });
+        if let Some(sealed) = sealed
+            && let Err(error) = write_index(shared, sealed)
+        {
+            shared.note_unindexed(first);
+            outcome = Err(error);
+        }
+    }
+    outcome
+}
+
+fn write_index(shared: &Shared, sealed: &SealedSegment) -> Result<(), UpkeepError> {
+    let view = sealed.view(&shared.storage)?;
+    let last = EventId::new(sealed.end.get() - 1).unwrap_or(sealed.first);
+    // A damaged segment keeps its index in memory: a file would only hide that a scan is needed.
+    let (record, offset, len) = view.find(last).map_err(ReadError::Damaged)?;
+    let bytes = index_bytes(view, record.recorded_at_us, (offset + len) as u64);
+    write_derived(&shared.storage, &names::index(sealed.first), &bytes)?;
+    // From now on the offsets come from the file, and those in memory can go.
+    let reopened = Arc::new(SealedSegment::new(
+        sealed.first,
+        sealed.end,
+        sealed.file_len,
+        shared.log_id,
+    ));
+    shared.segments.rcu(|list| {
+        let segments = list.segments().iter().map(|segment| match segment {
+            Segment::Sealed(old) if old.first == reopened.first => {
+                Segment::Sealed(Arc::clone(&reopened))
+            }
+            Segment::Sealed(_) | Segment::Active(_) => segment.clone(),
+        });
+        SegmentList::new(segments.collect())
+    });
+    Ok(())
+}
+
+/// Writes a derived file so that it is either whole or absent after a crash.
+fn write_derived(storage: &Arc<dyn Storage>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = format!("{name}.tmp");
+    match storage.remove(&temporary) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let file = storage.create(&temporary, bytes.len() as u64)?;
+    let written = write_all_at(&*file, 0, &[bytes]).and_then(|()| file.sync());
+    drop(file);
+    if let Err(error) = written {
+        let _gone = storage.remove(&temporary);
+        return Err(error);
+    }
+    storage.rename(&temporary, name)?;
+    storage.sync_names()
+}
+
+/// The tags of a whole segment, from its records.
+pub(crate) fn tags_of(view: &SegmentView) -> Result<MemoryTags, ReadError> {
+    let mut tags = MemoryTags::new(view.header.first.get());
+    let mut from = view.header.first;
+    while from < view.end {
+        let mut records = Records::default();
+        let mut budget = Budget {
+            records: usize::MAX,
+            bytes: REINDEX_STEP_LEN,
+        };
+        from = view
+            .run(from, view.end, &mut budget, &mut records)
+            .map_err(ReadError::Damaged)?;
+        for record in records.iter() {
+            for (tag, rank) in record.tags() {
+                tags.insert(tag, tag_hash(tag), record.id.get(), rank)
+                    .map_err(|_| {
+                        ReadError::Damaged(view.damage(
+                            record.id,
+                            0,
+                            "the ranks of a tag do not follow one another".to_owned(),
+                        ))
+                    })?;
+            }
+        }
+    }
+    Ok(tags)
+}
+
+/// Removes the oldest segments as far as retention says (DESIGN: whole segments, never the tail).
+fn remove_expired(shared: &Shared) -> io::Result<()> {
+    let retention = *shared.retention.lock();
+    let now_us = shared.options.clock.now_us();
+    loop {
+        let list = shared.segments.load_full();
+        let [oldest, next, ..] = list.segments() else {
+            break;
+        };
+        let bytes: u64 = list.segments().iter().map(Segment::file_len).sum();
+        let records_left = shared.published().get().saturating_sub(next.first().get());
+        let is_over = retention.bytes_max.is_some_and(|max| bytes > max)
+            || retention.records_max.is_some_and(|max| records_left >= max)
+            || retention
+                .age_max_s
+                .is_some_and(|max| is_older(shared, next, now_us, max));
+        if !is_over {
+            break;
+        }
+        remove_segment(shared, oldest)?;
+    }
+    Ok(())
+}
+
+/// Whether everything before `next` is older than `age_max_s`. A segment is made when the one
+/// before it is full, so its header tells without reading a record.
+fn is_older(shared: &Shared, next: &Segment, now_us: u64, age_max_s: u64) -> bool {
+    let created_us = match next {
+        Segment::Active(active) => active.header.created_us,
+        Segment::Sealed(sealed) => match sealed.view(&shared.storage) {
+            Ok(view) => view.header.created_us,
+            Err(_) => return false,
+        },
+    };
+    now_us.saturating_sub(created_us) / 1_000_000 >= age_max_s
+}
+
+fn remove_segment(shared: &Shared, segment: &Segment) -> io::Result<()> {
+    let first = segment.first();
+    // Readers first: nobody new finds the segment, and who holds it keeps its map.
+    shared.segments.rcu(|list| {
+        let kept = list
+            .segments()
+            .iter()
+            .filter(|segment| segment.first() != first);
+        SegmentList::new(kept.cloned().collect())
+    });
+    for name in [names::segment(first), names::index(first)] {
+        match shared.storage.remove(&name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // Before the next one goes: after a crash there must be no gap between the segments.
+    shared.storage.sync_names()?;
+    shared.counters.segments_expired.add(1);
+    shared.tags.expire(shared.first().get())
+}
+
+impl Shared {
+    /// Remembers that the tag index could not answer, so that upkeep mends it.
+    pub(crate) fn note_index_trouble(&self, error: &TagError) {
+        if let TagError::Damaged(damage) = error {
+            let mut state = self.upkeep.state.lock();
+            if !state.distrusted.contains(&damage.file) {
+                state.distrusted.push(damage.file.clone());
+            }
+        }
+        self.upkeep.notify();
+    }
+
+    /// Remembers that a sealed segment has no index file yet.
+    pub(crate) fn note_unindexed(&self, first: EventId) {
+        self.upkeep.state.lock().unindexed.push(first);
+    }
+}

@@ -1,0 +1,5 @@
+//! The engine's promises, through its public names: one module a promise.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod acknowledged;
+mod support;
