@@ -706,6 +706,9 @@ impl Shared {
         if prepared.is_none() {
             *prepared = Some(tail::prepare(&self.storage, &self.options)?);
         }
+        drop(prepared);
+        // There is room again, even if nobody has tried to append since there was none.
+        self.note_full(false);
         Ok(())
     }
 

@@ -114,6 +114,7 @@ fn list(storage: &Arc<dyn Storage>) -> Result<Listing, OpenError> {
         }
     }
     listing.segments.sort_unstable();
+    listing.indexed.sort_unstable();
     Ok(listing)
 }
 
