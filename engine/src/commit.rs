@@ -548,7 +548,11 @@ impl Writer {
                 return Err(self.no_index_room(&error));
             }
         }
-        let file = match self.shared.next_file() {
+        // Held until the file has its final name: upkeep makes the next one under the same temporary
+        // name, and must find it free or not look.
+        let shared = Arc::clone(&self.shared);
+        let mut prepared = shared.prepared.lock();
+        let file = match prepared.take().map_or_else(|| shared.make_file(), Ok) {
             Ok(file) => file,
             Err(error) if is_full(&error) => {
                 self.shared.note_full(true);
@@ -691,20 +695,16 @@ impl Drop for EndWrites<'_> {
 }
 
 impl Shared {
-    /// The file for the next segment: the one that was made ready, or else one made now.
-    fn next_file(&self) -> std::io::Result<Arc<dyn StorageFile>> {
-        let mut prepared = self.prepared.lock();
-        match prepared.take() {
-            Some(file) => Ok(file),
-            None => tail::prepare(&self.storage, &self.options),
-        }
+    /// A file for a segment, under its temporary name. The caller holds `prepared`.
+    fn make_file(&self) -> std::io::Result<Arc<dyn StorageFile>> {
+        tail::prepare(&self.storage, &self.options)
     }
 
     /// Makes the next segment's file ready, unless one is.
     pub(crate) fn prepare_ahead(&self) -> std::io::Result<()> {
         let mut prepared = self.prepared.lock();
         if prepared.is_none() {
-            *prepared = Some(tail::prepare(&self.storage, &self.options)?);
+            *prepared = Some(self.make_file()?);
         }
         drop(prepared);
         // There is room again, even if nobody has tried to append since there was none.

@@ -51,7 +51,8 @@ pub(crate) struct Shared {
     pub(crate) waiters: Waiters,
     pub(crate) counters: Counters,
     pub(crate) upkeep: UpkeepSignal,
-    /// The next segment, made ready ahead of need.
+    /// The next segment, made ready ahead of need. Whoever makes, takes or names that file holds this
+    /// lock from the first step to the last, since there is one temporary name.
     pub(crate) prepared: Mutex<Option<Arc<dyn StorageFile>>>,
     pub(crate) retention: Mutex<Retention>,
     /// The writer, if it has no thread of its own. It holds the other end of this cycle until the log
