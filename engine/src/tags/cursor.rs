@@ -56,6 +56,10 @@ impl<'a> Cursor<'a> {
         if first < 0x80 {
             return Some(u64::from(first));
         }
+        self.take_rest_of_varint(first)
+    }
+
+    fn take_rest_of_varint(&mut self, first: u8) -> Option<u64> {
         let mut number = u64::from(first & 0x7F);
         let mut shift = 7_u32;
         loop {
@@ -74,10 +78,18 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The same for a length.
+    /// Three lengths, each as [`take_varint`](Self::take_varint) reads it.
     #[inline]
-    pub(crate) fn take_len(&mut self) -> Option<usize> {
-        usize::try_from(self.take_varint()?).ok()
+    pub(crate) fn take_lens(&mut self) -> Option<[usize; 3]> {
+        // Mostly each is one byte, and a search goes through dozens of these.
+        if let [one, two, three, rest @ ..] = self.rest
+            && (one | two | three) < 0x80
+        {
+            self.rest = rest;
+            return Some([one, two, three].map(|&byte| usize::from(byte)));
+        }
+        let mut take = || usize::try_from(self.take_varint()?).ok();
+        Some([take()?, take()?, take()?])
     }
 }
 

@@ -7,6 +7,9 @@ use super::posting::{Posting, Window};
 use super::run::Run;
 use super::{Direction, Span, TagEnd, TagError};
 
+/// How many runs ahead the blocks of their filters are loaded.
+const TOUCH_AHEAD: usize = 16;
+
 /// The slots of the index at one moment, in id order, without gaps. It never changes; each change
 /// of the index makes a new one.
 #[derive(Clone, Debug)]
@@ -82,14 +85,30 @@ impl Slots {
         first: u64,
         end: u64,
     ) -> Result<Option<TagEnd>, TagError> {
+        let slots = self.within(first, end);
+        let mut touched = slots.len();
         // The newest piece that knows the tag has its end, so a tag in use is found at once.
-        for slot in self.within(first, end).iter().rev() {
+        for (at, slot) in slots.iter().enumerate().rev() {
+            if at < touched && slot.run().is_some() {
+                touched = at.saturating_sub(TOUCH_AHEAD);
+                touch(slots.get(touched..=at).unwrap_or_default(), hash);
+            }
             if let Some(found) = slot.end_of(tag, hash, end)? {
                 return Ok((found.last_id >= first).then_some(found));
             }
         }
         Ok(None)
     }
+}
+
+/// Loads the filter blocks that the tag has in these runs.
+///
+/// A block is one cache miss, and a new tag asks every run. One after the other they would be
+/// waited for one by one; loads that do not depend on each other are waited for together.
+fn touch(slots: &[Slot], hash: u64) {
+    let runs = slots.iter().filter_map(Slot::run);
+    let sum = runs.fold(0, |sum, run| sum ^ run.touch(hash));
+    std::hint::black_box(sum);
 }
 
 impl Slot {

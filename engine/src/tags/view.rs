@@ -1,5 +1,6 @@
 //! What a reader sees of the index.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::posting::{Posting, Window};
@@ -140,44 +141,88 @@ impl TagView {
     fn posting_of_rank(&self, tag: &[u8], rank: u64) -> Result<Option<Posting>, TagError> {
         let hash = tag_hash(tag);
         let slots = self.slots();
-        let mut missing = None;
-        let mut newest = None;
-        for (at, slot) in slots.iter().enumerate().rev() {
-            if slot.is_missing() {
-                missing = missing.or(Some(slot.span));
-                continue;
-            }
-            if let Some(posting) = slot.posting(tag, hash, self.end)? {
-                newest = Some((at, posting));
-                break;
-            }
+        let Some((at, newest)) = self.newest_posting(slots, tag, hash)? else {
+            return Ok(None);
+        };
+        if newest.has_rank(rank) {
+            return Ok(Some(newest));
         }
-        // Ids below the first one may be those of an earlier life of the tag, with the same ranks.
-        let newest = newest.filter(|(_, posting)| posting.last_id >= self.first);
-        if let Some((at, posting)) = newest {
+        if rank >= newest.first_rank {
+            return Ok(None);
+        }
+        // Ranks ascend with the slots, but a slot without the tag does not say which way to go. So
+        // guess, as if the tag's events came evenly, and go on from what is learnt there.
+        let (mut low, mut high) = (0, at);
+        let mut below = (self.first, 0);
+        let mut above = (newest.first_id, newest.first_rank);
+        while low < high {
+            let guess = interpolate(below, above, rank);
+            let at = slots.partition_point(|slot| slot.span.end <= guess);
+            let at = at.clamp(low, high - 1);
+            // The nearest slot that has the tag, first towards the older ones.
+            let older = slots.get(low..=at).unwrap_or_default();
+            let found = match self.newest_posting(older, tag, hash)? {
+                Some((behind, posting)) => Some((low + behind, posting)),
+                None => self.oldest_posting(slots, at + 1..high, tag, hash)?,
+            };
+            let Some((at, posting)) = found else {
+                return Ok(None);
+            };
             if posting.has_rank(rank) {
                 return Ok(Some(posting));
             }
             if rank < posting.first_rank {
-                // Now from the other end: runs grow with age, so the oldest hold most of the ids.
-                missing = None;
-                for slot in slots.iter().take(at) {
-                    if slot.is_missing() {
-                        missing = missing.or(Some(slot.span));
-                        continue;
-                    }
-                    if let Some(posting) = slot.posting(tag, hash, self.end)?
-                        && posting.last_id >= self.first
-                        && posting.has_rank(rank)
-                    {
-                        return Ok(Some(posting));
-                    }
-                }
+                high = at;
+                above = (posting.first_id, posting.first_rank);
+            } else {
+                low = at + 1;
+                below = (posting.last_id + 1, posting.first_rank + posting.count);
             }
         }
-        match missing {
-            Some(span) => Err(TagError::Missing { span }),
-            None => Ok(None),
-        }
+        Ok(None)
     }
+
+    /// The last of `slots` that has the tag, and what it has. Ids below the view are as good as
+    /// none: they may be of an earlier life of the tag, with the same ranks.
+    fn newest_posting(
+        &self,
+        slots: &[Slot],
+        tag: &[u8],
+        hash: u64,
+    ) -> Result<Option<(usize, Posting)>, TagError> {
+        for (at, slot) in slots.iter().enumerate().rev() {
+            if let Some(posting) = slot.posting(tag, hash, self.end)? {
+                let seen = posting.last_id >= self.first;
+                return Ok(seen.then_some((at, posting)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first of the slots with these indexes that has the tag, and what it has.
+    fn oldest_posting(
+        &self,
+        slots: &[Slot],
+        indexes: Range<usize>,
+        tag: &[u8],
+        hash: u64,
+    ) -> Result<Option<(usize, Posting)>, TagError> {
+        for at in indexes {
+            if let Some(slot) = slots.get(at)
+                && let Some(posting) = slot.posting(tag, hash, self.end)?
+                && posting.last_id >= self.first
+            {
+                return Ok(Some((at, posting)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The id at which this rank lies on the straight line between two (id, rank).
+fn interpolate(below: (u64, u64), above: (u64, u64), rank: u64) -> u64 {
+    let ids = u128::from(above.0.saturating_sub(below.0));
+    let ranks = u128::from(above.1.saturating_sub(below.1)).max(1);
+    let step = ids * u128::from(rank.saturating_sub(below.1)) / ranks;
+    u64::try_from(step).map_or(u64::MAX, |step| below.0.saturating_add(step))
 }

@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Bad, FILTER_BLOCK_LEN, PAGE_LEN};
+use super::{Bad, FILTER_BLOCK_LEN, PAGE_LEN, filter};
 use crate::tags::cursor::Cursor;
 use crate::tags::{ID_MAX, Span};
 
@@ -87,6 +87,13 @@ impl Header {
     /// Where the filter begins, in bytes from the start of the file.
     pub(crate) fn filter_offset(&self) -> u64 {
         u64::from(self.pages) * PAGE_LEN as u64
+    }
+
+    /// Where the filter block of this hash begins, if there is one.
+    #[inline]
+    pub(crate) fn filter_block_offset(&self, hash: u64) -> usize {
+        let number = filter::block_of(hash, self.filter_blocks);
+        self.pages as usize * PAGE_LEN + number as usize * FILTER_BLOCK_LEN
     }
 
     pub(crate) fn file_len(&self) -> u64 {

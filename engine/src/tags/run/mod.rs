@@ -121,6 +121,16 @@ impl Run {
         found.map_err(|bad| self.damaged(bad))
     }
 
+    /// Loads the filter block of this hash into the cache; the number means nothing.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u64) -> u8 {
+        let Some(opened) = self.opened.get() else {
+            return 0;
+        };
+        let offset = opened.header.filter_block_offset(hash);
+        opened.bytes.get(offset).copied().unwrap_or_default()
+    }
+
     #[cold]
     pub(crate) fn damaged(&self, bad: Bad) -> TagError {
         TagError::Damaged(TagDamage {

@@ -201,9 +201,7 @@ impl<'a> TagPage<'a> {
 impl<'a> Stored<'a> {
     #[inline]
     fn take(cursor: &mut Cursor<'a>) -> Option<Self> {
-        let shared = cursor.take_len()?;
-        let suffix_len = cursor.take_len()?;
-        let entry_len = cursor.take_len()?;
+        let [shared, suffix_len, entry_len] = cursor.take_lens()?;
         Some(Self {
             shared,
             suffix: cursor.take(suffix_len)?,

@@ -1,4 +1,9 @@
 //! What the tag index promises, against a naive twin.
 
+mod crash;
+mod damage;
+mod long;
 mod questions;
+mod speed;
+mod threads;
 mod twin;

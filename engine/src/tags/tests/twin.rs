@@ -1,6 +1,7 @@
 //! An index and its naive twin, driven side by side.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -85,13 +86,17 @@ impl Log {
 
 impl Twin {
     pub(crate) fn new(storage: Arc<dyn Storage>) -> Self {
-        let index = Arc::new(TagIndex::open(Arc::clone(&storage), &[], 1).unwrap());
-        Self {
+        Self::open(storage).unwrap()
+    }
+
+    pub(crate) fn open(storage: Arc<dyn Storage>) -> io::Result<Self> {
+        let index = Arc::new(TagIndex::open(Arc::clone(&storage), &[], 1)?);
+        Ok(Self {
             storage,
             writer: Some(TagWriter::new(Arc::clone(&index))),
             index,
             log: Log::new(),
-        }
+        })
     }
 
     pub(crate) fn append(&mut self, tags: &[Vec<u8>]) {
@@ -106,6 +111,23 @@ impl Twin {
             }
             let rank = end.map_or(0, |end| end.count);
             writer.push(tag, hash, id, rank);
+            let all = self.log.tags.entry(tag.clone()).or_default();
+            all.push((id, rank));
+        }
+        self.log.next_id += 1;
+    }
+
+    /// Appends without asking the index, whose disk may have failed.
+    pub(crate) fn append_unasked(&mut self, tags: &[Vec<u8>]) {
+        let id = self.log.next_id;
+        for tag in tags {
+            let end = self.log.end_of(tag, 0, u64::MAX);
+            if end.is_some_and(|end| end.last_id == id) {
+                continue;
+            }
+            let rank = end.map_or(0, |end| end.count);
+            let writer = self.writer.as_mut().unwrap();
+            writer.push(tag, tag_hash(tag), id, rank);
             let all = self.log.tags.entry(tag.clone()).or_default();
             all.push((id, rank));
         }

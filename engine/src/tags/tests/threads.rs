@@ -1,0 +1,81 @@
+//! Readers are right while pieces are filled, sealed, written and merged beside them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use super::twin::collect;
+use crate::storage::sim::SimDisk;
+use crate::tags::{Direction, TagIndex, TagWriter, tag_hash};
+
+const EVENTS: u64 = 20_000;
+const SEGMENT: u64 = 500;
+const TAGS: u64 = 7;
+
+fn tag(number: u64) -> Vec<u8> {
+    format!("tag {number}").into_bytes()
+}
+
+/// Event `id` carries the tag `id % TAGS`, so that every answer can be computed.
+#[track_caller]
+fn check(index: &TagIndex, first: u64, end: u64) {
+    let view = index.view(first, end);
+    for number in 0..TAGS {
+        let tag = tag(number);
+        let ids = (first..end).filter(|id| id % TAGS == number);
+        let ids: Vec<u64> = ids.collect();
+        // The first event of the tag with number 0 is 7, that of the others their number.
+        let rank = |id: u64| id / TAGS - u64::from(number == 0);
+        let found = view.end_of(&tag).unwrap();
+        let found = found.map(|found| (found.count, found.last_id));
+        assert_eq!(found, ids.last().map(|&last| (rank(last) + 1, last)));
+        assert_eq!(collect(&view, &tag, Direction::Ascending, 0).unwrap(), ids);
+        if let Some(&id) = ids.get(ids.len() / 3) {
+            assert_eq!(view.id_at_rank(&tag, rank(id)).unwrap(), Some(id));
+        }
+    }
+    let listed = view.list(b"tag", None, 100).unwrap();
+    assert_eq!(listed.len() as u64, TAGS.min(end - first));
+}
+
+#[test]
+fn readers_are_right_while_pieces_move() {
+    let disk = SimDisk::new();
+    let index = Arc::new(TagIndex::open(disk.root(), &[], 1).unwrap());
+    let published = AtomicU64::new(1);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writer = TagWriter::new(Arc::clone(&index));
+            for id in 1..=EVENTS {
+                let tag = tag(id % TAGS);
+                let end = writer.end_of(&tag, tag_hash(&tag)).unwrap();
+                writer.push(&tag, tag_hash(&tag), id, end.map_or(0, |end| end.count));
+                if id % 13 == 0 || id % SEGMENT == 0 {
+                    writer.apply();
+                    published.store(id + 1, Ordering::Release);
+                }
+                if id % SEGMENT == 0 {
+                    while index.frozen_len() > 2 {
+                        thread::yield_now();
+                    }
+                    index.roll(id + 1);
+                }
+            }
+            done.store(true, Ordering::Release);
+        });
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) || index.frozen_len() > 0 {
+                index.flush_oldest().unwrap();
+                index.merge_once(1).unwrap();
+                thread::yield_now();
+            }
+        });
+        while !done.load(Ordering::Acquire) {
+            let end = published.load(Ordering::Acquire);
+            check(&index, end.saturating_sub(1234).max(1), end);
+            check(&index, end / 2 + 1, end / 2 + 1 + end / 10);
+        }
+    });
+    check(&index, 1, EVENTS + 1);
+}
