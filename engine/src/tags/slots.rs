@@ -85,20 +85,41 @@ impl Slots {
         first: u64,
         end: u64,
     ) -> Result<Option<TagEnd>, TagError> {
-        let slots = self.within(first, end);
-        let mut touched = slots.len();
-        // The newest piece that knows the tag has its end, so a tag in use is found at once.
-        for (at, slot) in slots.iter().enumerate().rev() {
-            if at < touched && slot.run().is_some() {
-                touched = at.saturating_sub(TOUCH_AHEAD);
-                touch(slots.get(touched..=at).unwrap_or_default(), hash);
-            }
-            if let Some(found) = slot.end_of(tag, hash, end)? {
-                return Ok((found.last_id >= first).then_some(found));
-            }
-        }
-        Ok(None)
+        newest_end(self.within(first, end), tag, hash, first, end)
     }
+
+    /// The same for all ids that have not expired, published or not.
+    #[inline]
+    pub(crate) fn latest_end(&self, tag: &[u8], hash: u64) -> Result<Option<TagEnd>, TagError> {
+        // Most tags that come have come before, and not long ago.
+        if let Some(end) = self.active().end_of(tag, hash, u64::MAX) {
+            return Ok(Some(end));
+        }
+        newest_end(self.sealed(), tag, hash, self.first, u64::MAX)
+    }
+}
+
+/// The last id of `tag` in `slots`, which hold ids of `first..end`, that lies in there, and how many
+/// there have been up to it.
+fn newest_end(
+    slots: &[Slot],
+    tag: &[u8],
+    hash: u64,
+    first: u64,
+    end: u64,
+) -> Result<Option<TagEnd>, TagError> {
+    let mut touched = slots.len();
+    // The newest piece that knows the tag has its end.
+    for (at, slot) in slots.iter().enumerate().rev() {
+        if at < touched && slot.run().is_some() {
+            touched = at.saturating_sub(TOUCH_AHEAD);
+            touch(slots.get(touched..=at).unwrap_or_default(), hash);
+        }
+        if let Some(found) = slot.end_of(tag, hash, end)? {
+            return Ok((found.last_id >= first).then_some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// Loads the filter blocks that the tag has in these runs.

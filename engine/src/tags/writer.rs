@@ -1,5 +1,6 @@
 //! The writer's side of the index.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -79,15 +80,33 @@ impl TagWriter {
             }));
         }
         self.refresh();
-        self.slots.end_of(tag, hash, self.slots.first, u64::MAX)
+        self.slots.latest_end(tag, hash)
+    }
+
+    /// As [`end_of`](Self::end_of) and [`push`](Self::push) in one, for about half of their cost:
+    /// adds the event `id` to those that carry `tag`, and returns its rank.
+    ///
+    /// # Errors
+    ///
+    /// As [`end_of`](Self::end_of), and then nothing was pushed.
+    pub fn push_next(&mut self, tag: &[u8], hash: u64, id: u64) -> Result<u64, TagError> {
+        self.refresh();
+        let slots = &self.slots;
+        self.pending
+            .push_with(tag, hash, id, |before| match before {
+                Some(before) => Ok(before.rank + 1),
+                None => Ok(slots.latest_end(tag, hash)?.map_or(0, |end| end.count)),
+            })
     }
 
     /// Adds the event `id` to those that carry `tag`, as the `rank`-th one.
     ///
     /// An event carries a tag once: the same tag and id again is a mistake.
     pub fn push(&mut self, tag: &[u8], hash: u64, id: u64, rank: u64) {
-        debug_assert!((1..=TAG_LEN_MAX).contains(&tag.len()), "callers check it");
-        self.pending.push(tag, hash, id, rank);
+        let pushed: Result<u64, Infallible> = self.pending.push_with(tag, hash, id, |_| Ok(rank));
+        match pushed {
+            Ok(_) => {}
+        }
     }
 
     /// The place to which [`rollback`](Self::rollback) can return.
@@ -119,7 +138,7 @@ impl TagWriter {
         let pushes = pending
             .pushes
             .iter()
-            .map(|push| (pending.tag(push), push.hash, push.id, push.rank));
+            .map(|push| (push.tag(&pending.arena), push.hash, push.id, push.rank));
         self.slots
             .active()
             .insert_all(pushes)
@@ -148,67 +167,73 @@ impl fmt::Debug for TagWriter {
     }
 }
 
-impl Pending {
-    fn tag(&self, push: &Push) -> &[u8] {
-        self.arena
-            .get(push.tag_start..push.tag_start + push.tag_len)
+impl Push {
+    fn tag<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
+        arena
+            .get(self.tag_start..self.tag_start + self.tag_len)
             .unwrap_or_default()
     }
+}
 
-    fn is(&self, at: u32, tag: &[u8], hash: u64) -> bool {
-        self.pushes
-            .get(at as usize)
-            .is_some_and(|push| push.hash == hash && self.tag(push) == tag)
-    }
-
+impl Pending {
     fn last(&self, tag: &[u8], hash: u64) -> Option<&Push> {
-        let at = self.table.find(hash, |&at| self.is(at, tag, hash))?;
-        self.pushes.get(*at as usize)
+        let found = self.table.find(hash, |&at| {
+            self.pushes
+                .get(at as usize)
+                .is_some_and(|push| push.hash == hash && push.tag(&self.arena) == tag)
+        });
+        self.pushes.get(*found? as usize)
     }
 
-    fn push(&mut self, tag: &[u8], hash: u64, id: u64, rank: u64) {
+    /// Adds a push whose rank `rank` gives, from the last push of the same tag if there is one.
+    fn push_with<E>(
+        &mut self,
+        tag: &[u8],
+        hash: u64,
+        id: u64,
+        rank: impl FnOnce(Option<&Push>) -> Result<u64, E>,
+    ) -> Result<u64, E> {
+        debug_assert!((1..=TAG_LEN_MAX).contains(&tag.len()), "callers check it");
         let at = u32::try_from(self.pushes.len()).expect("a batch is far smaller");
         let Self {
             arena,
             pushes,
             table,
         } = self;
-        let tag_of = |push: &Push| {
-            arena
-                .get(push.tag_start..push.tag_start + push.tag_len)
-                .unwrap_or_default()
-        };
         let found = table.entry(
             hash,
             |&at| {
                 pushes
                     .get(at as usize)
-                    .is_some_and(|push| push.hash == hash && tag_of(push) == tag)
+                    .is_some_and(|push| push.hash == hash && push.tag(arena) == tag)
             },
             |&at| pushes.get(at as usize).map_or(0, |push| push.hash),
         );
-        let (tag_start, before) = match found {
-            Entry::Occupied(mut occupied) => {
-                let before = std::mem::replace(occupied.get_mut(), at);
-                let start = pushes.get(before as usize).map_or(0, |push| push.tag_start);
-                (start, Some(before))
-            }
-            Entry::Vacant(vacant) => {
-                vacant.insert(at);
-                (arena.len(), None)
-            }
-        };
-        if before.is_none() {
-            arena.extend_from_slice(tag);
-        }
-        pushes.push(Push {
+        let mut push = Push {
             hash,
             id,
-            rank,
-            tag_start,
+            rank: 0,
+            tag_start: arena.len(),
             tag_len: tag.len(),
-            before,
-        });
+            before: None,
+        };
+        match found {
+            Entry::Occupied(mut occupied) => {
+                let before = *occupied.get();
+                let last = pushes.get(before as usize);
+                push.rank = rank(last)?;
+                push.tag_start = last.map_or(0, |last| last.tag_start);
+                push.before = Some(before);
+                *occupied.get_mut() = at;
+            }
+            Entry::Vacant(vacant) => {
+                push.rank = rank(None)?;
+                vacant.insert(at);
+                arena.extend_from_slice(tag);
+            }
+        }
+        pushes.push(push);
+        Ok(push.rank)
     }
 
     fn truncate(&mut self, len: usize) {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::questions::tag;
-use super::twin::{Log, Twin, check_view};
+use super::twin::{Log, Twin, check_view, collect};
 use crate::storage::sim::SimDisk;
-use crate::tags::{Span, TagError, TagIndex, check_run};
+use crate::tags::{Direction, Span, TagError, TagIndex, check_run};
 
 /// A log of one sealed segment with tags of all kinds, and its run file.
 fn one_run() -> (SimDisk, String, Log) {
@@ -161,8 +163,8 @@ fn reading_up_to_a_missing_segment_is_right_and_then_an_error() {
     let view = twin.view();
     let span = Span { first: 5, end: 9 };
     for (direction, want) in [
-        (crate::tags::Direction::Ascending, [1, 2, 3, 4]),
-        (crate::tags::Direction::Descending, [12, 11, 10, 9]),
+        (Direction::Ascending, [1, 2, 3, 4]),
+        (Direction::Descending, [12, 11, 10, 9]),
     ] {
         let from = want[0];
         let mut ids = view.ids(&tag(1), direction, from);
@@ -173,5 +175,92 @@ fn reading_up_to_a_missing_segment_is_right_and_then_an_error() {
             let error = ids.next_id().unwrap_err();
             assert!(matches!(error, TagError::Missing { span: it } if it == span));
         }
+    }
+}
+
+/// Makes all checksums of a run right, except those of the filter.
+fn seal(bytes: &mut [u8]) {
+    fn put(bytes: &mut [u8], at: usize, from: usize, end: usize) {
+        let checksum = crc32fast::hash(&bytes[from..end]);
+        bytes[at..at + 4].copy_from_slice(&checksum.to_le_bytes());
+    }
+    put(bytes, 8, 12, 2048);
+    let pages = u32::from_le_bytes(bytes[32..36].try_into().unwrap());
+    for page in 1..(pages as usize).min(bytes.len() / 2048) {
+        let (start, end) = (page * 2048, (page + 1) * 2048);
+        if bytes[start + 4] == 2 {
+            let mut node = start + 24;
+            while node + 48 <= end {
+                let len = u16::from_le_bytes([bytes[node + 4], bytes[node + 5]]);
+                let len = usize::from(len);
+                if len < 48 || node + len > end {
+                    break;
+                }
+                put(bytes, node, node + 4, node + len);
+                node += len;
+            }
+        }
+        put(bytes, start, start + 4, end);
+    }
+}
+
+/// Asks about everything, whatever the answers.
+fn ask(log: &Log, index: &TagIndex) {
+    let view = index.view(0, log.next_id);
+    for tag in log.tags.keys() {
+        let _ = view.end_of(tag);
+        let _ = index.view(0, log.next_id / 2).end_of(tag);
+        for rank in [0, 5, 400, u64::MAX] {
+            let _ = view.id_at_rank(tag, rank);
+        }
+        // A list that contradicts itself may never end.
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let mut ids = view.ids(tag, direction, log.next_id / 2);
+            for _ in 0..2000 {
+                if !matches!(ids.next_id(), Ok(Some(_))) {
+                    break;
+                }
+            }
+        }
+    }
+    let _ = view.list(b"", None, 100);
+}
+
+proptest! {
+    #[test]
+    fn wrong_content_under_right_checksums_never_panics(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let (disk, path, log) = one_run();
+        let mut bytes = disk.read_file(&path);
+        for (at, byte) in changes {
+            // Where something is written: most of the header and of the last pages is padding.
+            let written: Vec<usize> = (8..bytes.len()).filter(|&at| bytes[at] != 0).collect();
+            bytes[*at.get(&written)] = byte;
+        }
+        seal(&mut bytes);
+        disk.write_file(&path, &bytes);
+        let _ = check_run(&path, &bytes);
+        let index = reopen(&disk, &log);
+        ask(&log, &index);
+        // Three neighbours make the damaged run one of four.
+        let mut segments = log.segments.clone();
+        segments.extend((1..4).map(|it| log.next_id + it));
+        let spans: Vec<Span> = segments
+            .windows(2)
+            .map(|pair| Span { first: pair[0], end: pair[1] })
+            .collect();
+        let index = TagIndex::open(disk.root(), &spans, log.next_id + 3).unwrap();
+        for span in index.missing() {
+            index.provide(span, log.memory(span.first..span.end));
+        }
+        while index.flush_oldest().unwrap() {}
+        let _ = index.merge_once(1);
+        ask(&log, &index);
+    }
+
+    #[test]
+    fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..5000)) {
+        prop_assert!(check_run("any", &bytes).is_err());
     }
 }

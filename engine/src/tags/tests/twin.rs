@@ -109,8 +109,8 @@ impl Twin {
             if end.is_some_and(|end| end.last_id == id) {
                 continue;
             }
-            let rank = end.map_or(0, |end| end.count);
-            writer.push(tag, hash, id, rank);
+            let rank = writer.push_next(tag, hash, id).unwrap();
+            assert_eq!(rank, end.map_or(0, |end| end.count), "{tag:?}");
             let all = self.log.tags.entry(tag.clone()).or_default();
             all.push((id, rank));
         }
