@@ -44,7 +44,8 @@ struct State {
 
 impl TagIndex {
     /// Opens the index of a log with these sealed segments, in order, and an active segment that
-    /// begins with `active_first`, whose tags the caller adds.
+    /// begins with `active_first`, whose tags the caller adds. Segments follow each other without
+    /// gaps; empty ones are left out.
     ///
     /// Reads the names in `storage` only, whatever the size of the log, and removes those that are
     /// left over from a crash, have expired, or fit no segments.
@@ -68,6 +69,9 @@ impl TagIndex {
             for name in removed {
                 storage.remove(&name)?;
             }
+            // A run of a tail that was cut must not come back when the segment, sealed again, ends
+            // with the same id.
+            storage.sync_names()?;
         }
         let slots = slots.into_iter().map(|(span, run)| Slot {
             span,
@@ -125,8 +129,8 @@ impl TagIndex {
     /// Seals the active piece at `next_first`, the first id of the next segment, and starts the
     /// next one. Pending pushes of the writer go to the new one.
     ///
-    /// Call it when [`frozen_len`](Self::frozen_len) is small: each frozen piece is memory, and it
-    /// is the caller who decides whether to wait.
+    /// Only the writer's thread may call it. Each frozen piece is memory, and it is the caller who
+    /// decides whether to wait while [`frozen_len`](Self::frozen_len) is high.
     pub fn roll(&self, next_first: u64) {
         let last = Arc::clone(self.current().1.active());
         let first = last.read().first();
@@ -160,6 +164,9 @@ impl TagIndex {
     }
 
     /// Writes the oldest frozen piece as a run; `false` if there is none.
+    ///
+    /// The records of all sealed segments must be durable: a run must not know an event that a
+    /// crash can take back.
     ///
     /// # Errors
     ///

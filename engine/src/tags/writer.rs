@@ -50,6 +50,8 @@ struct Push {
 }
 
 impl TagWriter {
+    /// The writer of `index`, until it is dropped.
+    ///
     /// # Panics
     ///
     /// If the index has a writer already.

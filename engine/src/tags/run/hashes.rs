@@ -3,10 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
+use super::SMALL;
 use crate::storage::{Storage, StorageFile, read_exact_at, write_all_at};
 
-/// How many hashes are kept in memory: 4 MiB of them.
-const MEMORY_MAX: usize = 1 << 19;
+/// How many hashes are kept in memory: 4 MiB of them. Few enough under test that every run spills.
+const MEMORY_MAX: usize = if SMALL { 16 } else { 1 << 19 };
 const HASH_LEN: usize = 8;
 
 /// Keeps the hashes until their number is known, and with it the length of the filter.

@@ -111,7 +111,8 @@ impl<'a> Image<'a> {
         let mut found = 0;
         let (mut low, mut high) = (0, self.header.pages);
         let mut untouched = 0;
-        while high - low > 1 {
+        // Unverified pages may send `high` below `low`; then the search is over, too.
+        while high.saturating_sub(low) > 1 {
             if untouched == 0 {
                 std::hint::black_box(self.touch(low, high, TOUCH_STEPS));
                 untouched = TOUCH_STEPS;

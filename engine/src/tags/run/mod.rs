@@ -26,6 +26,7 @@ mod scan;
 mod tag_page;
 mod writer;
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -51,6 +52,10 @@ const PAGE_HEADER_LEN: usize = 24;
 const ENTRY_IDS_LEN_MAX: usize = 128;
 /// A cache line.
 const FILTER_BLOCK_LEN: usize = 64;
+
+/// Whether a writer works in small portions, so that the small runs of tests go all the ways that
+/// large ones do.
+const SMALL: bool = cfg!(all(test, debug_assertions));
 
 /// What is wrong with the bytes of a run, and where. The caller knows the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +147,18 @@ impl Run {
 
     #[cold]
     fn open(&self) -> Result<&Opened, TagError> {
-        let file = self.storage.open(&self.name.to_string(), Access::Read)?;
+        let file = match self.storage.open(&self.name.to_string(), Access::Read) {
+            // Either somebody took it away, and then it has to be rebuilt; or it was merged or has
+            // expired since this view was made, and then giving up the file changes nothing and
+            // a new view finds the answer.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(self.damaged(Bad {
+                    offset: 0,
+                    what: "the file is gone",
+                }));
+            }
+            file => file?,
+        };
         file.freeze(file.len());
         let bytes = file.frozen()?;
         let header = Header::decode(&bytes).map_err(|bad| self.damaged(bad))?;

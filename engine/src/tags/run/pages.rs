@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::page::{Frame, Kind};
-use super::{PAGE_HEADER_LEN, PAGE_LEN};
+use super::{PAGE_HEADER_LEN, PAGE_LEN, SMALL};
 use crate::storage::{StorageFile, write_all_at};
 
 /// Pages are written in portions of this many bytes.
-const BUFFER_LEN: usize = 256 << 10;
+const BUFFER_LEN: usize = if SMALL { 8 * PAGE_LEN } else { 256 << 10 };
 
 /// Numbers the pages of both kinds as they come, and writes them in order.
 ///

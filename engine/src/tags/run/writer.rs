@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::SMALL;
 use super::filter::{self, FilterBuilder};
 use super::hashes::Hashes;
 use super::header::{Header, run_key};
@@ -14,7 +15,7 @@ use crate::storage::{Storage, StorageFile, write_all_at};
 
 /// The filter is built in parts of this many blocks, 4 MiB, whatever its length: the hashes are gone
 /// through once for each part.
-const FILTER_PART_BLOCKS: u32 = 1 << 16;
+const FILTER_PART_BLOCKS: u32 = if SMALL { 1 } else { 1 << 16 };
 
 /// Writes a run under a temporary name, tag by tag in byte order, and gives it its own name once it
 /// is durable. Dropped before that it leaves nothing behind.

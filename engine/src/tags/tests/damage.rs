@@ -1,6 +1,6 @@
 //! Damaged bytes are noticed or make no difference; they never make a wrong answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
@@ -11,6 +11,14 @@ use crate::tags::{Direction, Span, TagError, TagIndex, check_run};
 
 /// A log of one sealed segment with tags of all kinds, and its run file.
 fn one_run() -> (SimDisk, String, Log) {
+    static RUN: LazyLock<(Vec<u8>, String, Log)> = LazyLock::new(write_one_run);
+    let (bytes, path, log) = &*RUN;
+    let disk = SimDisk::new();
+    disk.write_file(path, bytes);
+    (disk, path.clone(), log.clone())
+}
+
+fn write_one_run() -> (Vec<u8>, String, Log) {
     let disk = SimDisk::new();
     let mut twin = Twin::new(disk.root());
     for event in 0..700_u64 {
@@ -26,7 +34,7 @@ fn one_run() -> (SimDisk, String, Log) {
     twin.roll();
     assert!(twin.index.flush_oldest().unwrap());
     let [path] = disk.paths().try_into().unwrap();
-    (disk, path, twin.log)
+    (disk.read_file(&path), path, twin.log)
 }
 
 fn reopen(disk: &SimDisk, log: &Log) -> Arc<TagIndex> {
@@ -48,6 +56,12 @@ fn check(disk: &SimDisk, path: &str, log: &Log, what: &str) -> bool {
         }
         Err(error) => panic!("{what}: {error}"),
     }
+}
+
+#[test]
+fn the_bytes_of_a_run_never_change_within_a_version() {
+    let (disk, path, _) = one_run();
+    assert_eq!(crc32fast::hash(&disk.read_file(&path)), 0x97c7_993d);
 }
 
 #[test]

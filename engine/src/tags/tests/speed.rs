@@ -106,8 +106,7 @@ fn build(storage: &Arc<DiskStorage>, segments: u64, events: u64, merge: bool) ->
                 let stream_tag = format!("stream:{stream}").into_bytes();
                 for tag in [key(id), type_tag, stream_tag] {
                     let hash = tag_hash(&tag);
-                    let end = writer.end_of(&tag, hash).unwrap();
-                    writer.push(&tag, hash, id, end.map_or(0, |end| end.count));
+                    writer.push_next(&tag, hash, id).unwrap();
                 }
                 if id % 100 == 0 {
                     writer.apply();
@@ -232,8 +231,7 @@ fn hot_tags() {
                         let tag = &streams
                             [usize::try_from(mixed(id) >> (it * 8) & 0xFF).unwrap() + it * 256];
                         let hash = tag_hash(tag);
-                        let end = writer.end_of(tag, hash).unwrap();
-                        writer.push(tag, hash, id, end.map_or(0, |end| end.count));
+                        writer.push_next(tag, hash, id).unwrap();
                     }
                     if id % batch == 0 {
                         writer.apply();
