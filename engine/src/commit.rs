@@ -652,7 +652,9 @@ pub(crate) fn begin_segment(
         kind: SegmentKind::Events,
         log_id,
         first,
-        created_us: options.clock.now_us(),
+        // Never before its first record's predecessor: an empty tail is all that recovery reads of
+        // the times before it.
+        created_us: options.clock.now_us().max(recorded_at_us),
         proof_key: options.entropy.next_u64(),
     };
     tail::name_segment(

@@ -195,6 +195,8 @@ fn open_existing(
     } = tail;
     let log_id = header.log_id;
     let end = ending.chain.next;
+    // A tail without records knows the time of the last one before it by its header.
+    let recorded_at_us = ending.chain.recorded_at_us.max(header.created_us);
     let salt = new_salt(&options);
     // The checkpoints can still refuse the open, so they come before anything is changed; what they
     // mend is their own file, which is theirs to mend whatever becomes of the log.
@@ -230,7 +232,7 @@ fn open_existing(
     let (active, tail) = if is_sealed {
         drop(file);
         let file = tail::prepare(&storage, &options)?;
-        begin_segment(&storage, &options, log_id, &file, end, chain.recorded_at_us)?
+        begin_segment(&storage, &options, log_id, &file, end, recorded_at_us)?
     } else {
         let active = ActiveSegment::new(header, Arc::clone(&file));
         fill(&active, &bytes, &places, &mut tag_writer);
@@ -263,7 +265,7 @@ fn open_existing(
         active,
         tags: tag_writer,
         next: end,
-        recorded_at_us: chain.recorded_at_us,
+        recorded_at_us,
         is_clean: report.clean,
     };
     Ok(Opened {
