@@ -315,7 +315,6 @@ impl Writer {
     /// Finds the rank of every tag of the batch, and lists those that are not as expected.
     fn rank(&mut self, batch: &Batch) -> Result<Vec<RankMismatch>, TagError> {
         let mut mismatches = Vec::new();
-        let first = self.shared.first().get();
         self.ranks.clear();
         let mut slots = batch.tags.iter();
         let mut id = self.next.get();
@@ -326,12 +325,9 @@ impl Writer {
                     .buffer
                     .get(start..start + usize::from(slot.len))
                     .unwrap_or_default();
-                // A tag whose records have all expired is a new one: what an index run may still
-                // know of it must not refuse a key for good.
-                let end = self
-                    .tags
-                    .end_of(bytes, slot.hash)?
-                    .filter(|end| end.last_id >= first);
+                // A tag whose records have all expired is a new one. The index forgets them when
+                // their removal is durable, and not before: a crash could bring them back.
+                let end = self.tags.end_of(bytes, slot.hash)?;
                 let rank = end.map_or(0, |end| end.count);
                 if let Some(expected) = slot.expected_rank
                     && expected != rank

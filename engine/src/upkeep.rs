@@ -41,6 +41,8 @@ struct SignalState {
     distrusted: Vec<String>,
     /// Sealed segments without an index file.
     unindexed: Vec<EventId>,
+    /// A segment that readers no longer find, and whose removal is not known to be durable.
+    leaving: Option<EventId>,
 }
 
 impl UpkeepSignal {
@@ -185,7 +187,9 @@ fn flush(shared: &Shared) -> Result<(), UpkeepError> {
 }
 
 fn merge(shared: &Shared) -> Result<(), UpkeepError> {
-    while !shared.upkeep.is_stopped() && done(shared, shared.tags.merge_once(shared.first().get()))?
+    // The index itself knows from where on ids are gone for good: a segment that is only on its way
+    // out may come back after a crash, and what was merged must still answer for it.
+    while !shared.upkeep.is_stopped() && done(shared, shared.tags.merge_once(EventId::FIRST.get()))?
     {
         shared.counters.runs_merged.add(1);
     }
@@ -298,6 +302,7 @@ pub(crate) fn tags_of(view: &SegmentView) -> Result<MemoryTags, ReadError> {
 
 /// Removes the oldest segments as far as retention says (DESIGN: whole segments, never the tail).
 fn remove_expired(shared: &Shared) -> io::Result<()> {
+    finish_removal(shared)?;
     let retention = *shared.retention.lock();
     let now_us = shared.options.clock.now_us();
     loop {
@@ -343,6 +348,18 @@ fn remove_segment(shared: &Shared, segment: &Segment) -> io::Result<()> {
             .filter(|segment| segment.first() != first);
         SegmentList::new(kept.cloned().collect())
     });
+    shared.upkeep.state.lock().leaving = Some(first);
+    finish_removal(shared)
+}
+
+/// Removes the files of the segment that readers no longer find, if there is one. If that fails the
+/// next round tries again, and no other segment goes before: after a crash there must be no gap
+/// between the segments. Until it is done the tags of the segment count as taken, for they may come
+/// back with it.
+fn finish_removal(shared: &Shared) -> io::Result<()> {
+    let Some(first) = shared.upkeep.state.lock().leaving else {
+        return Ok(());
+    };
     for name in [names::segment(first), names::index(first)] {
         match shared.storage.remove(&name) {
             Ok(()) => {}
@@ -350,8 +367,8 @@ fn remove_segment(shared: &Shared, segment: &Segment) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    // Before the next one goes: after a crash there must be no gap between the segments.
     shared.storage.sync_names()?;
+    shared.upkeep.state.lock().leaving = None;
     shared.counters.segments_expired.add(1);
     shared.tags.expire(shared.first().get())
 }

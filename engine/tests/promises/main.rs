@@ -3,4 +3,5 @@
 
 mod acknowledged;
 mod dense_ids;
+mod idempotency;
 mod support;
