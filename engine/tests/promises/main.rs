@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod acknowledged;
+mod all_or_nothing;
 mod dense_ids;
 mod idempotency;
 mod support;
+mod visibility;
