@@ -180,6 +180,11 @@ pub(crate) fn load(
         });
     };
     let loaded = load_file(storage, newest, log_id, end, salt)?;
+    if !found.is_empty() {
+        // The name of the newest may be as young as the process that gave it: it must not be lost
+        // after those that it replaces.
+        storage.sync_names()?;
+    }
     for older in found {
         storage.remove(&names::checkpoints(older))?;
     }

@@ -3,6 +3,7 @@
 
 mod acknowledged;
 mod all_or_nothing;
+mod checkpoints;
 mod dense_ids;
 mod idempotency;
 mod support;
