@@ -611,7 +611,8 @@ impl Writer {
         self.tail = Some(tail);
         self.next = next;
         self.is_clean = false;
-        if let Some(old) = old {
+        // A file without a record gives its number to the next one, which has replaced it by now.
+        if let Some(old) = old.filter(|old| names::checkpoints(*old) != name) {
             // The new file has the higher number: an old one that stays is removed at the next open.
             let _gone = shared.storage.remove(&names::checkpoints(old));
         }
