@@ -566,6 +566,9 @@ impl Writer {
     }
 
     fn seal_and_open(&mut self, file: Arc<dyn StorageFile>) -> std::io::Result<()> {
+        if self.next == self.active.header.first {
+            return self.replace_empty(&file);
+        }
         if !self.tail.is_synced() {
             self.sync()?;
         }
@@ -574,13 +577,24 @@ impl Writer {
         self.active.file.freeze(self.tail.offset());
         let (active, tail) = open_segment(&self.shared, &file, self.next, self.recorded_at_us)?;
         let sealed = SealedSegment::from_view(self.active.view(self.next)?, self.active.file.len());
-        self.shared.replace_tail(sealed, active.clone());
+        self.shared.replace_tail(Some(sealed), &active);
         self.shared.tags.roll(self.next.get());
         self.shared.note_unindexed(self.active.header.first);
         self.active = active;
         self.tail = tail;
         self.shared.counters.segments_sealed.add(1);
         self.shared.upkeep.notify();
+        Ok(())
+    }
+
+    /// Puts a new segment in the place of a tail without records, which is too short for a batch: it
+    /// was made when the log had shorter segments. The new one has the same first id, and so the
+    /// same name.
+    fn replace_empty(&mut self, file: &Arc<dyn StorageFile>) -> std::io::Result<()> {
+        let (active, tail) = open_segment(&self.shared, file, self.next, self.recorded_at_us)?;
+        self.shared.replace_tail(None, &active);
+        self.active = active;
+        self.tail = tail;
         Ok(())
     }
 
@@ -710,13 +724,13 @@ impl Shared {
         Ok(())
     }
 
-    /// The tail is sealed, and another segment is the tail now.
-    fn replace_tail(&self, sealed: SealedSegment, active: ActiveSegment) {
-        let sealed = Arc::new(sealed);
+    /// The tail is sealed, or has gone, and another segment is the tail now.
+    fn replace_tail(&self, sealed: Option<SealedSegment>, active: &ActiveSegment) {
+        let sealed = sealed.map(Arc::new);
         self.segments.rcu(|list| {
             let mut segments = list.segments().to_vec();
             segments.pop();
-            segments.push(Segment::Sealed(Arc::clone(&sealed)));
+            segments.extend(sealed.clone().map(Segment::Sealed));
             segments.push(Segment::Active(active.clone()));
             SegmentList::new(segments)
         });

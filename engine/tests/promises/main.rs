@@ -4,6 +4,8 @@
 mod acknowledged;
 mod all_or_nothing;
 mod checkpoints;
+mod checkpoints;
+mod closing;
 mod dense_ids;
 mod idempotency;
 mod support;
