@@ -4,9 +4,13 @@
 mod acknowledged;
 mod all_or_nothing;
 mod checkpoints;
-mod checkpoints;
 mod closing;
+mod conditions;
 mod dense_ids;
+mod full_disk;
 mod idempotency;
+mod lock;
+mod opening;
+mod retention;
 mod support;
 mod visibility;
