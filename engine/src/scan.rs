@@ -218,17 +218,9 @@ impl RawScan {
             return Ok(None);
         }
         let (view, until) = segment_from(&self.shared, self.left.start, self.left.end)?;
-        let (from, next) = (self.left.start, until);
         let (start, end, next) = view
-            .stretch(from, next, bytes_max)
+            .stretch(self.left.start, until, bytes_max)
             .map_err(ReadError::Damaged)?;
-        if let Some(offset) = view.bad_batch_header(start, end) {
-            return Err(ReadError::Damaged(view.damage(
-                from,
-                offset,
-                "the header of the batch is damaged".to_owned(),
-            )));
-        }
         let mut slices = Vec::with_capacity(2);
         if self.announced != Some(view.header.first) {
             slices.push(Bytes::from(piece::encode(&view.header)));

@@ -152,7 +152,11 @@ impl SegmentView {
         let mut id = from.next().unwrap_or(EventId::MAX);
         while id < until && end - start < bytes_max {
             let offset = self.skip_batch_header(end);
-            // As in `run`: damage is met first by the next call.
+            // As in `run`: damage is met first by the next call. A batch header that is not whole
+            // ends the stretch, too, and is left out: no record depends on it.
+            if self.has_bad_batch_header(end, offset) {
+                break;
+            }
             let Ok((len, next)) = self.record_at(offset, id) else {
                 break;
             };
@@ -183,8 +187,12 @@ impl SegmentView {
             let mut id = start;
             let mut offset = None;
             while id < until {
-                let found = match offset {
-                    Some(offset) => self.record_at(offset, id).map(|(len, _)| (offset, len)),
+                // What stands between two records may be damaged and the second of them whole: a
+                // step that fails is not yet damage to the record.
+                let next =
+                    offset.and_then(|offset| Some((offset, self.record_at(offset, id).ok()?.0)));
+                let found = match next {
+                    Some(next) => Ok(next),
                     None => self.find(id).map(|(_, offset, len)| (offset, len)),
                 };
                 match found {
@@ -241,21 +249,13 @@ impl SegmentView {
         offset
     }
 
-    /// The first batch header between two offsets that is not whole, if any.
-    pub(crate) fn bad_batch_header(&self, from: usize, until: usize) -> Option<usize> {
-        let mut offset = from;
-        while offset < until {
-            let rest = self.bytes.get(offset..)?;
-            if batch::begins_batch(rest) {
-                if BatchHeader::decode(rest, self.masks).is_none() {
-                    return Some(offset);
-                }
-                offset += batch::HEADER_LEN;
-            } else {
-                offset += record::peek_len(rest).ok()?;
-            }
-        }
-        None
+    /// Whether one of the batch headers from `from` up to `until` is not whole.
+    fn has_bad_batch_header(&self, from: usize, until: usize) -> bool {
+        let mut headers = (from..until).step_by(batch::HEADER_LEN);
+        headers.any(|offset| {
+            let rest = self.bytes.get(offset..).unwrap_or_default();
+            BatchHeader::decode(rest, self.masks).is_none()
+        })
     }
 
     fn damage_at(&self, id: EventId, offset: usize) -> Damage {

@@ -11,6 +11,7 @@ mod full_disk;
 mod idempotency;
 mod lock;
 mod opening;
+mod reading;
 mod retention;
 mod support;
 mod visibility;
