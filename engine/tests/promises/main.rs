@@ -7,6 +7,7 @@ mod checkpoints;
 mod closing;
 mod conditions;
 mod dense_ids;
+mod failure_is_a_state;
 mod full_disk;
 mod idempotency;
 mod lock;
