@@ -9,6 +9,7 @@ use crate::format::batch::{BatchFault, BatchHeader, Chain, Mark};
 use crate::format::record::Record;
 use crate::format::segment::{Masks, SegmentHeader};
 use crate::segment::describe;
+use crate::tail::RESERVED_LEN;
 
 /// What opening a log found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub(crate) fn judge(
     let mut chain = Chain::start(header);
     let mut mark = None;
     let mut batch = Vec::new();
+    let mut records_end = chain.offset;
     let fault = loop {
         batch.clear();
         match chain.step(bytes, masks, |offset, _, record| {
@@ -66,6 +68,9 @@ pub(crate) fn judge(
         }) {
             Ok(header) => {
                 mark = header.is_mark().then_some(header.mark);
+                if mark.is_none() {
+                    records_end = chain.offset;
+                }
                 for (offset, record) in &batch {
                     visit(*offset, record);
                 }
@@ -76,6 +81,15 @@ pub(crate) fn judge(
             Err(fault) => break fault,
         }
     };
+    if is_truncated(bytes, masks, chain.offset, records_end) {
+        return Err(Damage {
+            file: name.to_owned(),
+            offset: bytes.len() as u64,
+            first_id: Some(chain.next),
+            last_id: None,
+            what: "the file is shorter than it was made".to_owned(),
+        });
+    }
     let dirty_end = nonzero_end(bytes).max(chain.offset);
     if let Some(proof) = proof_behind(bytes.get(..dirty_end).unwrap_or(bytes), masks, chain.offset)
     {
@@ -96,6 +110,16 @@ pub(crate) fn judge(
         mark,
         dirty_end,
     })
+}
+
+/// Whether the file has lost its end. It has had its full length since before the first batch, and
+/// every batch left room behind it: neither a batch that reaches beyond the end nor one without that
+/// room can be the doing of a torn write.
+fn is_truncated(bytes: &[u8], masks: Masks, end: usize, records_end: usize) -> bool {
+    let rest = bytes.get(end..).unwrap_or_default();
+    let reaches_beyond = BatchHeader::decode(rest, masks)
+        .is_some_and(|(header, _)| header.len as usize > rest.len());
+    reaches_beyond || records_end as u64 + RESERVED_LEN > bytes.len() as u64
 }
 
 /// The offset behind the last byte that is not zero.

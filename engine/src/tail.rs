@@ -21,7 +21,7 @@ use crate::storage::{Storage, StorageFile, write_all_at, zero_range};
 
 /// Bytes at the end of every file that batches must leave free: a seal mark, and the marks that idle
 /// times add before it.
-const RESERVED_LEN: u64 = 4_096;
+pub(crate) const RESERVED_LEN: u64 = 4_096;
 
 /// The one writer of a file's end.
 #[derive(Debug)]

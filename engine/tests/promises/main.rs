@@ -13,6 +13,7 @@ mod idempotency;
 mod lock;
 mod opening;
 mod reading;
+mod recovery;
 mod retention;
 mod support;
 mod visibility;
