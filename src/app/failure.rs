@@ -324,7 +324,9 @@ impl From<BatchError> for Failure {
             )
             .caused_by(&error),
             // The names were checked before, so the tags made of them fit.
-            _ => Self::new(Code::Internal, "the event could not be encoded").caused_by(&error),
+            BatchError::TagLength { .. } | BatchError::TagCount { .. } | _ => {
+                Self::new(Code::Internal, "the event could not be encoded").caused_by(&error)
+            }
         }
     }
 }
@@ -344,7 +346,9 @@ impl From<ReadError> for Failure {
                 Code::IndexNotReady,
                 "a piece of the index is being rebuilt; ask again in a moment",
             ),
-            _ => Self::new(Code::Unreadable, "the log's files could not be read").caused_by(&error),
+            ReadError::Io(_) | _ => {
+                Self::new(Code::Unreadable, "the log's files could not be read").caused_by(&error)
+            }
         }
     }
 }
@@ -381,7 +385,7 @@ impl From<CheckpointError> for Failure {
                 "an earlier write failed, so checkpoints cannot be moved until the server is restarted",
             )
             .caused_by(&error),
-            _ => Self::new(
+            CheckpointError::Unknown(_) | _ => Self::new(
                 Code::OutcomeUnknown,
                 "writing the checkpoint failed; whether it moved is unknown until the server is restarted",
             )

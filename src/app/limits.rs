@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use strandlog_engine::{RECORD_LEN_MAX, TAG_LEN_MAX, TAGS_MAX};
+use crate::store::{RECORD_LEN_MAX, StoreLimits, TAG_LEN_MAX, TAGS_MAX};
 
 /// The longest name of a stream, type, tag or consumer, in bytes. Names lie in the tag index, so
 /// they are kept short enough that an index entry stays small.
@@ -54,11 +54,18 @@ pub const LAG_COUNT_MAX: u64 = 10_000;
 /// How often a publish with idempotency keys is put together anew. Each round answers all keys
 /// known by then, so a second is needed only when others publish the same keys at the same time.
 pub const PUBLISH_ROUNDS_MAX: usize = 8;
-/// How many reads that may touch the disk run at a time. Each holds a thread; more would only queue
-/// in the disk instead of here.
-pub const BLOCKING_READS_MAX: usize = 64;
-/// The bytes of the `_system` log's segments: it holds little, and is read whole at the start.
-pub const SYSTEM_SEGMENT_LEN: u64 = 1 << 20;
+/// What the store is given of these limits.
+pub const STORE: StoreLimits = StoreLimits {
+    logs_max: LOGS_MAX,
+    checkpoints_max: CONSUMERS_MAX,
+    // Each holds a thread; more would only queue in the disk instead of here.
+    blocking_reads_max: 64,
+    // What was written last is still in memory; some thousand events are also what a consumer that
+    // keeps up is ever behind.
+    near_end_ids: 4_096,
+    // The server's own log holds little, and is read whole at the start.
+    system_segment_len: 1 << 20,
+};
 
 /// The tags the server adds to an event: stream, type, their pair, the event's key, the request's.
 const OWN_TAGS: usize = 5;

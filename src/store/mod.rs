@@ -30,8 +30,8 @@ use bytes::Bytes;
 
 pub use strandlog_engine::{
     AppendError, Batch, BatchError, Checkpoint, CheckpointError, Condition, Damage, Direction,
-    Durability, EventId, Health, Query, RankMismatch, ReadError, Receipt, Record, Records,
-    Retention, Tag, TagEnd,
+    Durability, EventId, Health, Query, RECORD_LEN_MAX, RankMismatch, ReadError, Receipt, Record,
+    Records, Retention, TAG_LEN_MAX, TAGS_MAX, Tag, TagEnd, Tags,
 };
 
 pub mod embedded;
@@ -50,12 +50,36 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The log with this name, if there is one. Does not wait: logs are open from the start.
     fn log(&self, name: &str) -> Option<Arc<dyn LogStore>>;
 
-    /// Creates the log, or gives the one there is; the flag says whether it is new. A new log
-    /// survives a crash once this resolves.
-    fn create(&self, name: LogName) -> Pending<'_, Result<(Arc<dyn LogStore>, bool), CreateError>>;
+    /// Creates the log, or gives the one there is. A new log survives a crash once this resolves.
+    fn create(&self, name: LogName) -> Pending<'_, Result<Created, CreateError>>;
 
     /// Finishes what waits, makes everything durable, and takes no more appends; reads go on.
     fn close(&self) -> Pending<'_, ()>;
+}
+
+/// What became of creating a log.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// The log.
+    pub log: Arc<dyn LogStore>,
+    /// Whether it was not there before.
+    pub is_new: bool,
+}
+
+/// How much a store holds and does at a time. The numbers and their reasons stand where all limits
+/// do, in `app/limits.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// The most logs.
+    pub logs_max: usize,
+    /// The most checkpoints of one log.
+    pub checkpoints_max: usize,
+    /// How many reads that may touch the disk run at a time.
+    pub blocking_reads_max: usize,
+    /// How many ids below the end count as near it: those are read where the request is served.
+    pub near_end_ids: u64,
+    /// The bytes of a segment of the server's own log.
+    pub system_segment_len: u64,
 }
 
 /// Why a log could not be created. None was.
@@ -146,6 +170,9 @@ pub struct ReadRange {
     pub direction: Direction,
 }
 
+/// A tag, and what is known of it.
+pub type KnownTag = (Vec<u8>, TagEnd);
+
 /// One log.
 ///
 /// The methods that do not return a [`Pending`] answer from memory and never wait.
@@ -193,7 +220,7 @@ pub trait LogStore: fmt::Debug + Send + Sync + 'static {
         prefix: Vec<u8>,
         after: Option<Vec<u8>>,
         limit: usize,
-    ) -> Pending<'_, Result<Vec<(Vec<u8>, TagEnd)>, ReadError>>;
+    ) -> Pending<'_, Result<Vec<KnownTag>, ReadError>>;
 
     /// The first id recorded at or after this time, in microseconds since 1970; the end if there is
     /// none.
@@ -235,6 +262,9 @@ pub trait LogStore: fmt::Debug + Send + Sync + 'static {
     /// Changes which records may go, from now on. Not remembered over a restart: whoever sets it
     /// sets it again.
     fn set_retention(&self, retention: Retention);
+
+    /// The durability of appends that ask for none.
+    fn durability(&self) -> Durability;
 
     /// Applies retention now instead of at the next round.
     fn expire_now(&self) -> Pending<'_, Result<(), ReadError>>;
