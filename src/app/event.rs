@@ -1,6 +1,16 @@
 //! An event as it is read: a view of a record, nothing copied.
 
-use crate::store::{EventId, Record};
+use std::fmt;
+
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
+use crate::store::{EventId, Record, Tags};
+
+use super::envelope::{Envelope, RequestMark};
+use super::failure::{Code, Failure};
+use super::publish::Fingerprint;
+use super::tags::{self, BEFORE_LABELS};
 
 /// An event in the log.
 #[derive(Clone, Debug)]
@@ -64,15 +74,40 @@ pub enum Uid<'a> {
     Text(&'a str),
 }
 
+impl<'a> Uid<'a> {
+    /// The shortest form of this text; its [`Display`](fmt::Display) gives the text back.
+    #[must_use]
+    pub fn of(text: &'a str) -> Self {
+        // Other ways to write a UUID would not come back as they were given.
+        let plain =
+            text.len() == Hyphenated::LENGTH && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        match Uuid::try_parse(text) {
+            Ok(uuid) if plain => Self::Uuid(uuid.into_bytes()),
+            Ok(_) | Err(_) => Self::Text(text),
+        }
+    }
+}
+
+impl fmt::Display for Uid<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uuid(bytes) => Uuid::from_bytes(*bytes).as_hyphenated().fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
 /// The tags a publisher gave an event.
 #[derive(Clone, Debug)]
-pub struct Labels<'a>(std::marker::PhantomData<&'a ()>);
+pub struct Labels<'a>(Tags<'a>);
 
 impl<'a> Iterator for Labels<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
-        todo!()
+        // They stand together, so the first of another kind ends them.
+        let (tag, _rank) = self.0.next()?;
+        tags::name_of(tag, tags::LABEL)
     }
 }
 
@@ -80,7 +115,7 @@ impl Labels<'_> {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        todo!()
+        self.clone().next().is_none()
     }
 }
 
@@ -93,6 +128,24 @@ pub struct NotAnEvent {
     pub what: &'static str,
 }
 
+impl fmt::Display for NotAnEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "record {} cannot be shown as an event: {}",
+            self.id, self.what
+        )
+    }
+}
+
+impl std::error::Error for NotAnEvent {}
+
+impl From<NotAnEvent> for Failure {
+    fn from(error: NotAnEvent) -> Self {
+        Self::new(Code::Unreadable, error.to_string())
+    }
+}
+
 impl<'a> Event<'a> {
     /// Reads the event in a record.
     ///
@@ -100,7 +153,80 @@ impl<'a> Event<'a> {
     ///
     /// [`NotAnEvent`] if the record was written by something else, or a newer version.
     pub fn from_record(record: Record<'a>) -> Result<Self, NotAnEvent> {
-        let _ = record;
-        todo!()
+        Stored::from_record(record).map(|stored| stored.event)
+    }
+}
+
+/// An event, and what is kept with it for idempotency.
+#[derive(Clone, Debug)]
+pub(super) struct Stored<'a> {
+    pub(super) event: Event<'a>,
+    pub(super) request: Option<RequestMark>,
+    pub(super) key: Option<Fingerprint>,
+}
+
+impl<'a> Stored<'a> {
+    pub(super) fn from_record(record: Record<'a>) -> Result<Self, NotAnEvent> {
+        let id = record.id;
+        let wrong = |what| NotAnEvent { id, what };
+        let envelope = Envelope::decode(record.body).map_err(wrong)?;
+        let mut tags = record.tags();
+        let (stream, sequence) = tags
+            .next()
+            .and_then(|(tag, rank)| Some((tags::name_of(tag, tags::STREAM)?, rank)))
+            .ok_or(wrong("its first tag is not a stream"))?;
+        let event_type = tags
+            .next()
+            .and_then(|(tag, _rank)| tags::name_of(tag, tags::TYPE))
+            .ok_or(wrong("its second tag is not a type"))?;
+        // The pair repeats the two.
+        for _ in 2..BEFORE_LABELS {
+            tags.next();
+        }
+        let data = match envelope.content_type {
+            None => Data::Json(envelope.data),
+            Some(content_type) => Data::Bytes {
+                content_type,
+                bytes: envelope.data,
+            },
+        };
+        Ok(Self {
+            event: Event {
+                id,
+                stream,
+                sequence,
+                event_type,
+                uid: envelope.uid,
+                time_us: envelope.time_us,
+                recorded_at_us: record.recorded_at_us,
+                labels: Labels(tags),
+                metadata: envelope.metadata,
+                data,
+                line_breaks: envelope.line_breaks,
+            },
+            request: envelope.request,
+            key: envelope.key,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_id_comes_back_as_it_was_given() {
+        for (text, short) in [
+            ("0190a0b0-0000-7000-8000-00000000000f", true),
+            ("0190A0B0-0000-7000-8000-00000000000F", false),
+            ("0190a0b0000070008000000000000000f", false),
+            ("{0190a0b0-0000-7000-8000-00000000000f}", false),
+            ("urn:uuid:0190a0b0-0000-7000-8000-00000000000f", false),
+            ("order 1", false),
+        ] {
+            let uid = Uid::of(text);
+            assert_eq!(uid.to_string(), text);
+            assert_eq!(matches!(uid, Uid::Uuid(_)), short, "{text}");
+        }
     }
 }

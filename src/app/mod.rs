@@ -12,6 +12,7 @@ use crate::clock::{Clock, Random};
 use crate::store::{EventId, LogName, LogStore, Retention, Store};
 
 pub mod consumers;
+mod envelope;
 pub mod event;
 pub mod failure;
 pub mod filter;
@@ -21,6 +22,7 @@ pub mod name;
 pub mod publish;
 pub mod range;
 pub mod streams;
+mod tags;
 
 pub use event::{Data, Event, Uid};
 pub use failure::{Code, Details, Failure, FailureKind};
