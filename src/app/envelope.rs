@@ -277,7 +277,8 @@ mod tests {
                 metadata: metadata.as_deref(),
                 data: &data,
             };
-            prop_assert_eq!(Envelope::decode(&encoded(&envelope)), Ok(envelope));
+            let body = encoded(&envelope);
+            prop_assert_eq!(Envelope::decode(&body), Ok(envelope));
         }
 
         #[test]
