@@ -190,8 +190,8 @@ pub trait LogStore: fmt::Debug + Send + Sync + 'static {
     /// One past the last id known durable.
     fn durable_end(&self) -> EventId;
 
-    /// Resolves with the end: at once if it is past `seen`, else when it has moved past it. Never
-    /// resolves on a log that takes no more writes.
+    /// Resolves with the end: at once if it is past `seen` or will not move any more because the
+    /// log has failed or is closed, else when it has moved past `seen`.
     fn end_moved(&self, seen: EventId) -> Pending<'static, EventId>;
 
     /// The record with this id (as [`Records`] of length 1), or none if it is not readable yet.
@@ -262,6 +262,9 @@ pub trait LogStore: fmt::Debug + Send + Sync + 'static {
     /// Changes which records may go, from now on. Not remembered over a restart: whoever sets it
     /// sets it again.
     fn set_retention(&self, retention: Retention);
+
+    /// Makes everything appended so far durable, whatever its appends asked for.
+    fn make_durable(&self) -> Pending<'_, Result<(), AppendError>>;
 
     /// The durability of appends that ask for none.
     fn durability(&self) -> Durability;

@@ -1,10 +1,8 @@
 //! Repeats: what to answer when an idempotency key is there already.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
-use crate::clock::Moment;
-use crate::store::{Direction, Durability, EventId, Health, ReadError, ReadRange};
+use crate::store::{Direction, Durability, EventId, ReadError, ReadRange};
 
 use super::super::Log;
 use super::super::envelope::RequestMark;
@@ -18,9 +16,6 @@ use super::{Fingerprint, Publish, Published, PublishedEvent, published};
 /// Originals that lie as close as this are read in one go: a few records in between cost less than
 /// another read.
 const GAP_MAX: u64 = 16;
-
-/// How often a wait looks whether what it waits for has become impossible.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What matters of an event that was stored before.
 #[derive(Clone, Copy, Debug)]
@@ -171,12 +166,11 @@ impl Log {
     ) -> Result<Published, Failure> {
         let answer = published(request, events, true, 0);
         match request.durability.unwrap_or(self.store.durability()) {
-            Durability::Sync => {
-                let durable = || self.store.durable_end() > answer.last_id;
-                self.until(durable, "the first publish is not durable yet")
-                    .await?;
+            Durability::Sync if self.store.durable_end() <= answer.last_id => {
+                let made = self.store.make_durable().await;
+                made.map_err(|error| Failure::of_append(&error))?;
             }
-            Durability::Os => {}
+            Durability::Sync | Durability::Os => {}
         }
         Ok(Published {
             durable_id: self.durable_id(),
@@ -253,45 +247,26 @@ impl Log {
     /// Waits until the event can be read: an append may be refused because of one that is still
     /// being stored.
     async fn until_readable(&self, id: EventId) -> Result<(), Failure> {
-        let readable = || self.store.end() > id;
-        self.until(
-            readable,
-            "another publish with the same key is being stored",
-        )
-        .await
-    }
-
-    /// Waits for something that the log does on its own, and not for ever.
-    async fn until(&self, done: impl Fn() -> bool, what: &'static str) -> Result<(), Failure> {
+        if self.store.end() > id {
+            return Ok(());
+        }
         let clock = self.app.clock();
         let deadline = clock.moment().after(self.app.limits().repeat_wait_max);
-        loop {
-            if done() {
-                return Ok(());
-            }
-            match self.store.health() {
-                Health::Writable | Health::Full => {}
-                Health::Failed(_) | Health::Closed => {
-                    return Err(Failure::new(
-                        Code::OutcomeUnknown,
-                        format!(
-                            "{what}, and the log has failed meanwhile: what is stored is unknown until the server is restarted"
-                        ),
-                    ));
+        tokio::select! {
+            end = self.store.end_moved(id) => {
+                if end > id {
+                    return Ok(());
                 }
+                // The end will not move any more.
+                Err(Failure::new(
+                    Code::OutcomeUnknown,
+                    "the log failed while another publish with the same key was being stored; what is stored is unknown until the server is restarted",
+                ))
             }
-            let now = clock.moment();
-            if now >= deadline {
-                return Err(Failure::new(
-                    Code::Busy,
-                    format!("{what}; this publish stored nothing"),
-                ));
-            }
-            let next: Moment = deadline.min(now.after(LOOK_EVERY));
-            tokio::select! {
-                _end = self.store.end_moved(self.store.end()) => {}
-                () = clock.sleep_until(next) => {}
-            }
+            () = clock.sleep_until(deadline) => Err(Failure::new(
+                Code::Busy,
+                "another publish with the same key is still being stored; this one stored nothing",
+            )),
         }
     }
 }

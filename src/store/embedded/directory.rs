@@ -14,7 +14,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use strandlog_engine::OpenError;
-use strandlog_engine::storage::{Access, DirectoryLock, EntryKind, Storage};
+use strandlog_engine::storage::{Access, DirectoryLock, EntryKind, LOCK_NAME, Storage};
 
 use super::super::LogName;
 
@@ -22,8 +22,6 @@ use super::super::LogName;
 const MARKER: &str = "strandlog";
 /// Its name until it is complete.
 const MARKER_UNFINISHED: &str = "strandlog.new";
-/// The lock file of a directory, which the storage names.
-const LOCK: &str = "lock";
 /// What file systems put into a directory of their own accord.
 const LOST_AND_FOUND: &str = "lost+found";
 /// The directory of the logs.
@@ -187,7 +185,7 @@ fn judge(root: &dyn Storage) -> Result<Found, DirectoryError> {
     let foreign = entries.into_iter().find(|entry| {
         !matches!(
             entry.name.as_str(),
-            LOCK | MARKER_UNFINISHED | LOST_AND_FOUND
+            LOCK_NAME | MARKER_UNFINISHED | LOST_AND_FOUND
         )
     });
     match foreign {

@@ -183,12 +183,22 @@ impl LogStore for EmbeddedLog {
         self.log.set_retention(retention);
     }
 
+    fn make_durable(&self) -> Pending<'_, Result<(), AppendError>> {
+        let log = self.log.clone();
+        Box::pin(async move {
+            // Not one of the bounded reads: it waits for the writer, not for a page.
+            tokio::task::spawn_blocking(move || log.flush())
+                .await
+                .unwrap_or_else(|failed| Err(AppendError::Unknown(failed.to_string().into())))
+        })
+    }
+
     fn durability(&self) -> Durability {
         self.durability
     }
 
     fn expire_now(&self) -> Pending<'_, Result<(), ReadError>> {
-        self.blocking(Log::expire_now)
+        self.blocking(|log| Ok(log.expire_now()?))
     }
 
     fn state(&self) -> LogState {

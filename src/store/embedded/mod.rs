@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use strandlog_engine::storage::DiskStorage;
 use strandlog_engine::storage::Storage;
 use strandlog_engine::{Log, OpenError, Options, RecoveryReport};
 
@@ -57,8 +58,14 @@ impl EmbeddedStore {
     ///
     /// [`DirectoryError`] says what is in the way, and whether anything was changed.
     pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Self, DirectoryError> {
-        let _ = (path, options);
-        todo!()
+        let disk = match DiskStorage::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                DiskStorage::create(path)?
+            }
+            found => found?,
+        };
+        let root: Arc<dyn Storage> = Arc::new(disk);
+        Self::open_on(&root, options)
     }
 
     /// Opens a data directory on any storage. Blocks.
@@ -183,11 +190,17 @@ fn tell(name: &LogName, log: &Log, report: &RecoveryReport) {
             first,
             end,
             dropped_bytes = report.dropped_len,
+            rewritten_bytes = report.rewritten_len,
             "opened after an unclean stop; what was acknowledged is there"
         );
     }
-    for note in &report.notes {
-        tracing::info!(log = name.as_str(), "{note}");
+    if report.segments_reindexed > 0 {
+        let segments = report.segments_reindexed;
+        tracing::warn!(
+            log = name.as_str(),
+            segments,
+            "parts of the index were rebuilt"
+        );
     }
 }
 
