@@ -51,6 +51,8 @@ pub const CONSUMERS_MAX: usize = 10_000;
 /// How many events a consumer's lag is counted to where the index does not give the number itself;
 /// beyond it the lag is "at least this".
 pub const LAG_COUNT_MAX: u64 = 10_000;
+/// How many bytes of events are read to count them, in bytes.
+pub const LAG_LEN_MAX: usize = 16 << 20;
 /// How often a publish with idempotency keys is put together anew. Each round answers all keys
 /// known by then, so a second is needed only when others publish the same keys at the same time.
 pub const PUBLISH_ROUNDS_MAX: usize = 8;

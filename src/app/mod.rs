@@ -6,10 +6,15 @@
 //! What blocks is decided in `store/embedded`: nothing in this module touches a disk or holds a
 //! lock while it waits.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use parking_lot::{Mutex, RwLock};
+
 use crate::clock::{Clock, Random};
-use crate::store::{EventId, LogName, LogStore, Retention, Store};
+use crate::store::{EventId, Health, LogName, LogStore, Retention, Store};
+
+use logs::LogSettings;
 
 pub mod consumers;
 mod envelope;
@@ -22,6 +27,7 @@ pub mod name;
 pub mod publish;
 pub mod range;
 pub mod streams;
+mod system;
 mod tags;
 
 pub use event::{Data, Event, Uid};
@@ -39,6 +45,13 @@ struct Shared {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     limits: Limits,
+    /// Of logs that were not told otherwise.
+    retention: Retention,
+    /// Every log of the store, so that a request finds its own without asking the store.
+    logs: RwLock<HashMap<LogName, Arc<dyn LogStore>>>,
+    settings: Mutex<BTreeMap<LogName, LogSettings>>,
+    /// Held while a log is created or its settings change, across the append that keeps them.
+    configuring: tokio::sync::Mutex<()>,
     stop: tokio::sync::watch::Sender<bool>,
 }
 
@@ -72,8 +85,33 @@ impl App {
     ///
     /// [`Failure`] if that state cannot be read.
     pub async fn open(parts: Parts) -> Result<Self, Failure> {
-        let _ = parts;
-        todo!()
+        let names = parts.store.names();
+        let logs = names
+            .into_iter()
+            .filter_map(|name| Some((name.clone(), parts.store.log(name.as_str())?)))
+            .collect();
+        let app = Self(Arc::new(Shared {
+            store: parts.store,
+            clock: parts.clock,
+            random: parts.random,
+            limits: parts.limits,
+            retention: parts.retention,
+            logs: RwLock::new(logs),
+            settings: Mutex::default(),
+            configuring: tokio::sync::Mutex::default(),
+            stop: tokio::sync::watch::Sender::new(false),
+        }));
+        let state = app.fold_system().await?;
+        for log in app.all_logs() {
+            // The server's own state is needed whole.
+            if !log.name.is_hidden() {
+                let settings = state.logs.get(&log.name).copied().unwrap_or_default();
+                log.store
+                    .set_retention(settings.retention.unwrap_or(parts.retention));
+            }
+        }
+        *app.0.settings.lock() = state.logs;
+        Ok(app)
     }
 
     /// The log with this name. The server's own are not found.
@@ -82,8 +120,35 @@ impl App {
     ///
     /// [`Failure`]: the name is none, or there is no such log.
     pub fn log(&self, name: &str) -> Result<Log, Failure> {
-        let _ = name;
-        todo!()
+        match self.find(name) {
+            Some(log) if !log.name.is_hidden() => Ok(log),
+            Some(_) | None => Err(match logs::log_name(name) {
+                Ok(_) => logs::no_such_log(name),
+                Err(failure) => failure,
+            }),
+        }
+    }
+
+    /// Any log, hidden ones included.
+    fn find(&self, name: &str) -> Option<Log> {
+        let logs = self.0.logs.read();
+        let (name, store) = logs.get_key_value(name)?;
+        Some(Log {
+            app: self.clone(),
+            name: name.clone(),
+            store: Arc::clone(store),
+        })
+    }
+
+    fn all_logs(&self) -> Vec<Log> {
+        let logs = self.0.logs.read();
+        logs.iter()
+            .map(|(name, store)| Log {
+                app: self.clone(),
+                name: name.clone(),
+                store: Arc::clone(store),
+            })
+            .collect()
     }
 
     /// The limits.
@@ -129,10 +194,14 @@ impl App {
         self.0.store.close().await;
     }
 
-    /// Whether every log takes writes; else which do not, and why.
+    /// The logs that do not take writes, the server's own included, and why.
     #[must_use]
-    pub fn unhealthy(&self) -> Vec<(LogName, crate::store::Health)> {
-        todo!()
+    pub fn unhealthy(&self) -> Vec<(LogName, Health)> {
+        self.all_logs()
+            .into_iter()
+            .map(|log| (log.name, log.store.health()))
+            .filter(|(_, health)| *health != Health::Writable)
+            .collect()
     }
 }
 

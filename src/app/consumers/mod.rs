@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use crate::store::EventId;
+use bytes::Bytes;
+
+use crate::store::{Checkpoint, CheckpointError, EventId};
 
 use super::Log;
-use super::failure::Failure;
+use super::failure::{Code, Failure};
 use super::filter::Filter;
+use super::limits::LIST_MAX;
 use super::name::ConsumerName;
-use super::range::Reading;
+use super::range::{Reading, Selection};
+
+mod definition;
+mod lag;
 
 /// What a consumer is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +67,8 @@ pub struct Lag {
     /// How many events.
     pub events: u64,
     /// Whether that is all; else there are at least so many. Exact unless the filter asks for
-    /// several things at once and more than [`LAG_COUNT_MAX`](super::limits::LAG_COUNT_MAX) match.
+    /// several things at once and more than [`LAG_COUNT_MAX`](super::limits::LAG_COUNT_MAX) events, or
+    /// [`LAG_LEN_MAX`](super::limits::LAG_LEN_MAX) bytes of them, match.
     pub exact: bool,
     /// How long ago the oldest of them was recorded; zero if there is none.
     pub age: Duration,
@@ -105,8 +112,48 @@ impl Log {
         name: &ConsumerName<'_>,
         definition: ConsumerDefinition,
     ) -> Result<Defined, Failure> {
-        let _ = (name, definition);
-        todo!()
+        definition.filter.check()?;
+        loop {
+            if let Some(found) = self.store.checkpoint(name.as_str()).await? {
+                let there = ConsumerDefinition::decode(&found.definition)?;
+                if !there.is_same(&definition) {
+                    return Err(Failure::new(
+                        Code::ConsumerExists,
+                        "there is a consumer of this name with another definition; nothing was changed",
+                    ));
+                }
+                let consumer = self.describe_consumer(name, found).await?;
+                return Ok(Defined {
+                    consumer,
+                    created: false,
+                });
+            }
+            let position = match definition.start {
+                Start::First => self.store.first().get() - 1,
+                Start::End => self.last_id(),
+                Start::At(id) => id.get() - 1,
+            };
+            let checkpoint = Checkpoint {
+                position,
+                definition: Bytes::from(definition.encode()),
+            };
+            match self
+                .store
+                .create_checkpoint(name.as_str(), checkpoint)
+                .await
+            {
+                Ok(created) => {
+                    let consumer = self.describe_consumer(name, created).await?;
+                    return Ok(Defined {
+                        consumer,
+                        created: true,
+                    });
+                }
+                // Somebody else was faster: the next round compares with theirs.
+                Err(CheckpointError::Exists) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// A consumer as it is now.
@@ -115,8 +162,28 @@ impl Log {
     ///
     /// [`Failure`]: there is none.
     pub async fn consumer(&self, name: &ConsumerName<'_>) -> Result<Consumer, Failure> {
-        let _ = name;
-        todo!()
+        let found = self.checkpoint(name).await?;
+        self.describe_consumer(name, found).await
+    }
+
+    async fn checkpoint(&self, name: &ConsumerName<'_>) -> Result<Checkpoint, Failure> {
+        let found = self.store.checkpoint(name.as_str()).await?;
+        Ok(found.ok_or(CheckpointError::NotFound)?)
+    }
+
+    async fn describe_consumer(
+        &self,
+        name: &ConsumerName<'_>,
+        checkpoint: Checkpoint,
+    ) -> Result<Consumer, Failure> {
+        let definition = ConsumerDefinition::decode(&checkpoint.definition)?;
+        let lag = self.lag(&definition.filter, checkpoint.position).await?;
+        Ok(Consumer {
+            name: name.as_str().to_owned(),
+            definition,
+            checkpoint: checkpoint.position,
+            lag,
+        })
     }
 
     /// The consumers whose names come after `after`, at most `limit` (capped at
@@ -130,8 +197,16 @@ impl Log {
         after: Option<&str>,
         limit: usize,
     ) -> Result<ConsumerPage, Failure> {
-        let _ = (after, limit);
-        todo!()
+        let limit = limit.clamp(1, LIST_MAX);
+        let mut names = self.store.checkpoint_names().await?;
+        let start = names.partition_point(|name| after.is_some_and(|after| name.as_str() <= after));
+        names.drain(..start);
+        let more = names.len() > limit;
+        names.truncate(limit);
+        Ok(ConsumerPage {
+            next: names.last().filter(|_| more).cloned(),
+            names,
+        })
     }
 
     /// Removes a consumer and its checkpoint.
@@ -140,8 +215,8 @@ impl Log {
     ///
     /// [`Failure`]: there is none.
     pub async fn remove_consumer(&self, name: &ConsumerName<'_>) -> Result<(), Failure> {
-        let _ = name;
-        todo!()
+        self.store.remove_checkpoint(name.as_str()).await?;
+        Ok(())
     }
 
     /// The events after a consumer's checkpoint, at most `limit`. If there are none, waits for at
@@ -156,8 +231,18 @@ impl Log {
         limit: Option<u64>,
         wait: Duration,
     ) -> Result<ConsumerReading, Failure> {
-        let _ = (name, limit, wait);
-        todo!()
+        let found = self.checkpoint(name).await?;
+        let definition = ConsumerDefinition::decode(&found.definition)?;
+        let selection = Selection {
+            after: Some(found.position),
+            limit,
+            filter: definition.filter,
+            ..Selection::default()
+        };
+        Ok(ConsumerReading {
+            checkpoint: found.position,
+            reading: self.read_waiting(selection, wait).await?,
+        })
     }
 
     /// Acknowledges everything up to `id`, and gives the checkpoint then: an id at or below it
@@ -167,8 +252,8 @@ impl Log {
     ///
     /// [`Failure`]: there is no such consumer, or `id` lies beyond the end.
     pub async fn acknowledge(&self, name: &ConsumerName<'_>, id: EventId) -> Result<u64, Failure> {
-        let _ = (name, id);
-        todo!()
+        let moved = self.store.advance_checkpoint(name.as_str(), id.get());
+        Ok(moved.await?.position)
     }
 
     /// Moves the checkpoint anywhere, and gives it.
@@ -177,7 +262,12 @@ impl Log {
     ///
     /// [`Failure`]: there is no such consumer, or the place lies beyond the end.
     pub async fn seek(&self, name: &ConsumerName<'_>, seek: Seek) -> Result<u64, Failure> {
-        let _ = (name, seek);
-        todo!()
+        let position = match seek {
+            Seek::First => self.store.first().get() - 1,
+            Seek::End => self.last_id(),
+            Seek::To(id) => id,
+        };
+        let moved = self.store.seek_checkpoint(name.as_str(), position);
+        Ok(moved.await?.position)
     }
 }

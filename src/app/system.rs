@@ -1,0 +1,152 @@
+//! The server's own state: events in the log `_system`, folded at the start.
+//!
+//! There is no second store. A change is durable once its event is, and what the server knows is
+//! what its events say.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::{LogName, Retention};
+
+use super::event::{Data, Event};
+use super::failure::{Code, Failure};
+use super::limits::PAGE_LEN_MAX;
+use super::logs::LogSettings;
+use super::name::{EventType, StreamName};
+use super::publish::{NewEvent, Publish};
+use super::range::Selection;
+use super::{App, Log};
+
+/// The type of [`LogConfigured`].
+const LOG_CONFIGURED: &str = "log-configured";
+
+/// A log was given settings, all of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LogConfigured {
+    log: String,
+    /// The server's setting if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retention: Option<KeptRetention>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct KeptRetention {
+    age_max_s: Option<u64>,
+    bytes_max: Option<u64>,
+    records_max: Option<u64>,
+}
+
+impl From<Retention> for KeptRetention {
+    fn from(retention: Retention) -> Self {
+        Self {
+            age_max_s: retention.age_max_s,
+            bytes_max: retention.bytes_max,
+            records_max: retention.records_max,
+        }
+    }
+}
+
+impl From<KeptRetention> for Retention {
+    fn from(kept: KeptRetention) -> Self {
+        Self {
+            age_max_s: kept.age_max_s,
+            bytes_max: kept.bytes_max,
+            records_max: kept.records_max,
+        }
+    }
+}
+
+/// What the events of `_system` come to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SystemState {
+    /// The settings of the logs that were given some.
+    pub(super) logs: BTreeMap<LogName, LogSettings>,
+}
+
+impl SystemState {
+    fn apply(&mut self, event: &Event<'_>) -> Result<(), Failure> {
+        match event.event_type {
+            LOG_CONFIGURED => {
+                let configured: LogConfigured = serde_json::from_slice(event.data.bytes())
+                    .map_err(|error| unreadable(event, &error))?;
+                let name = configured
+                    .log
+                    .parse()
+                    .map_err(|error| unreadable(event, &error))?;
+                let settings = LogSettings {
+                    retention: configured.retention.map(Retention::from),
+                };
+                self.logs.insert(name, settings);
+            }
+            other => {
+                tracing::warn!(
+                    id = event.id.get(),
+                    event_type = other,
+                    "passed over an event of the server's own log that this version does not know"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(event: &Event<'_>, why: &dyn std::error::Error) -> Failure {
+    Failure::new(
+        Code::Unreadable,
+        format!("event {} of the server's own log cannot be read", event.id),
+    )
+    .caused_by(why)
+}
+
+impl App {
+    fn system_log(&self) -> Result<Log, Failure> {
+        self.find(LogName::system().as_str())
+            .ok_or_else(|| Failure::new(Code::Internal, "the server's own log is missing"))
+    }
+
+    /// Reads the server's own state.
+    pub(super) async fn fold_system(&self) -> Result<SystemState, Failure> {
+        let mut state = SystemState::default();
+        let mut reading = self.system_log()?.read(Selection::default()).await?;
+        while let Some(records) = reading.next_page(PAGE_LEN_MAX).await? {
+            for record in records.iter() {
+                state.apply(&Event::from_record(record)?)?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Makes a log's settings part of the server's state.
+    pub(super) async fn keep_settings(
+        &self,
+        log: &LogName,
+        settings: LogSettings,
+    ) -> Result<(), Failure> {
+        let configured = LogConfigured {
+            log: log.as_str().to_owned(),
+            retention: settings.retention.map(KeptRetention::from),
+        };
+        let data =
+            serde_json::to_vec(&configured).expect("texts and numbers can be written as JSON");
+        let event = NewEvent {
+            stream: StreamName::new(format!("log/{log}"))?,
+            event_type: EventType::new(LOG_CONFIGURED)?,
+            data: Data::Json(&data),
+            metadata: None,
+            tags: Vec::new(),
+            uid: None,
+            time_us: None,
+            expected_sequence: None,
+            key: None,
+        };
+        let publish = Publish {
+            events: vec![event],
+            ..Publish::default()
+        };
+        self.system_log()?.publish(publish).await.map(drop)
+    }
+}
