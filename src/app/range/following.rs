@@ -66,7 +66,7 @@ impl Following {
             // Taken out, since a read that is given up in the middle cannot be gone on with.
             let (mut pages, until) = match self.pages.take() {
                 Some(open) => open,
-                None => match self.open().await? {
+                None => match open(&self.log, self.next, self.end, &self.query).await? {
                     Some(open) => open,
                     None => {
                         if self.log.end_moved_until(self.next, deadline).await {
@@ -95,18 +95,23 @@ impl Following {
             return Ok(Followed::Page(records));
         }
     }
+}
 
-    /// Begins to read what is there by now; none if there is nothing new.
-    async fn open(&self) -> Result<Option<(Box<dyn Pages>, EventId)>, Failure> {
-        let until = self.log.store.end().min(self.end);
-        if self.next >= until {
-            return Ok(None);
-        }
-        let range = ReadRange {
-            ids: self.next..until,
-            query: self.query.clone(),
-            direction: Direction::Forward,
-        };
-        Ok(Some((self.log.store.read_range(range).await?, until)))
+/// Begins to read what is there by now from `next` on, below `end`; none if there is nothing new.
+async fn open(
+    log: &Log,
+    next: EventId,
+    end: EventId,
+    query: &Option<Query>,
+) -> Result<Option<(Box<dyn Pages>, EventId)>, Failure> {
+    let until = log.store.end().min(end);
+    if next >= until {
+        return Ok(None);
     }
+    let range = ReadRange {
+        ids: next..until,
+        query: query.clone(),
+        direction: Direction::Forward,
+    };
+    Ok(Some((log.store.read_range(range).await?, until)))
 }

@@ -12,6 +12,9 @@ use super::{Selection, Settled};
 /// A read of the events that were there when it began.
 #[derive(Debug)]
 pub struct Reading {
+    log: Log,
+    query: Option<Query>,
+    direction: Direction,
     settled: Settled,
     /// None once the range is used up.
     pages: Option<Box<dyn Pages>>,
@@ -19,6 +22,7 @@ pub struct Reading {
     waiting: Option<Records>,
     /// How many events may still be given.
     left: u64,
+    has_begun: bool,
 }
 
 impl Reading {
@@ -30,10 +34,14 @@ impl Reading {
         let query = selection.filter.query();
         let pages = open(log, &query, selection.direction, &mut settled).await?;
         Ok(Self {
+            log: log.clone(),
+            query,
+            direction: selection.direction,
             settled,
             pages,
             waiting: None,
             left: selection.limit.unwrap_or(u64::MAX),
+            has_begun: false,
         })
     }
 
@@ -74,18 +82,37 @@ impl Reading {
         if records_max == 0 {
             return Ok(None);
         }
-        let Some(pages) = &mut self.pages else {
-            return Ok(None);
-        };
-        match pages.next_page(records_max, bytes_max).await? {
-            Some(records) => {
-                let given = u64::try_from(records.len()).unwrap_or(u64::MAX);
-                self.left = self.left.saturating_sub(given);
-                Ok(Some(records))
-            }
-            None => {
-                self.pages = None;
-                Ok(None)
+        loop {
+            let Some(pages) = &mut self.pages else {
+                return Ok(None);
+            };
+            match pages.next_page(records_max, bytes_max).await {
+                Ok(Some(records)) => {
+                    let given = u64::try_from(records.len()).unwrap_or(u64::MAX);
+                    self.left = self.left.saturating_sub(given);
+                    self.has_begun = true;
+                    return Ok(Some(records));
+                }
+                Ok(None) => self.pages = None,
+                // Retention has come in between. Who asked for whatever is kept gets what is kept
+                // now, unless that would leave a gap behind what has been given.
+                Err(ReadError::Expired { first_id }) if !self.settled.named_start => {
+                    match self.direction {
+                        Direction::Backward => self.pages = None,
+                        Direction::Forward
+                            if !self.has_begun && first_id > self.settled.ids.start =>
+                        {
+                            self.settled.ids.start = first_id;
+                            self.pages =
+                                open(&self.log, &self.query, self.direction, &mut self.settled)
+                                    .await?;
+                        }
+                        Direction::Forward => {
+                            return Err(ReadError::Expired { first_id }.into());
+                        }
+                    }
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }
