@@ -1,7 +1,7 @@
 //! What the product does, in its own words: publish, read, follow, consume, acknowledge.
 //!
 //! No status code, no header and no representation is named here; doors (the native API, dialects)
-//! translate. Events are kept by a [`Store`](crate::store::Store), and nothing here knows how.
+//! translate. Events are kept by a [`Store`], and nothing here knows how.
 //!
 //! What blocks is decided in `store/embedded`: nothing in this module touches a disk or holds a
 //! lock while it waits.

@@ -52,7 +52,7 @@ pub struct StreamPage {
 
 impl Log {
     /// The streams whose names begin with `prefix` and come after `after`, at most `limit` (capped
-    /// at [`LIST_MAX`](super::limits::LIST_MAX)).
+    /// at [`LIST_MAX`]).
     ///
     /// # Errors
     ///

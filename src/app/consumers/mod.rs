@@ -187,7 +187,7 @@ impl Log {
     }
 
     /// The consumers whose names come after `after`, at most `limit` (capped at
-    /// [`LIST_MAX`](super::limits::LIST_MAX)).
+    /// [`LIST_MAX`]).
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 //!
 //! Idempotency is optimistic. A key is a tag of the event, expected to be new; the store judges that
 //! where it gives out ids, so a publish with new keys costs one append and no look-up. Only when the
-//! store refuses, because a key is there, is the original read and compared ([`repeat`]): what it
+//! store refuses, because a key is there, is the original read and compared: what it
 //! answers for is taken out of the batch, and the rest is submitted again. Expectations and
 //! conditions of the rest are judged by the store each time, so none of this needs a lock.
 
