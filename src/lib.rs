@@ -1,12 +1,14 @@
 //! The Strandlog server: a durable event log with an HTTP face.
 //!
-//! Layers import only downwards. Of those in this crate, [`native`] is the native API, over
-//! [`http`], which knows requests and replies and nothing of the product; [`app`] holds the
-//! product's verbs and knows nothing of HTTP; [`store`] is the trait that keeps the events, and its
-//! embedded implementation; [`clock`] is the only reader of the time.
+//! Layers import only downwards. Of those in this crate, [`server`] has the listener and the
+//! connections; [`native`] is the native API, over [`http`], which knows requests and replies and
+//! nothing of the product; [`app`] holds the product's verbs and knows nothing of HTTP; [`store`]
+//! is the trait that keeps the events, and its embedded implementation; [`clock`] is the only
+//! reader of the time.
 
 pub mod app;
 pub mod clock;
 pub mod http;
 pub mod native;
+pub mod server;
 pub mod store;
