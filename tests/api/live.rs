@@ -1,0 +1,192 @@
+//! Waiting for what comes: long polls, and event streams.
+
+use serde_json::{Value, json};
+
+use crate::client::Connection;
+use crate::harness::{EVENTS, Server, event, ids};
+
+const SSE: &str = "text/event-stream";
+
+/// An event stream, read event by event.
+struct Stream {
+    connection: Connection,
+    text: String,
+}
+
+impl Stream {
+    fn open(server: &Server, target: &str, headers: &[(&str, &str)]) -> Self {
+        let mut connection = server.connect();
+        let mut headers = headers.to_vec();
+        headers.push(("Accept", SSE));
+        connection.request("GET", target, &headers, b"");
+        let head = connection.read_head().unwrap();
+        assert_eq!(head.status, 200);
+        assert_eq!(head.header("content-type"), Some(SSE));
+        let mut stream = Self {
+            connection,
+            text: String::new(),
+        };
+        assert_eq!(stream.next_block().as_deref(), Some("retry: 1000"));
+        stream
+    }
+
+    fn next_block(&mut self) -> Option<String> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let block = block.to_owned();
+                self.text = rest.to_owned();
+                return Some(block);
+            }
+            let chunk = self
+                .connection
+                .read_chunk()
+                .expect("the body ends as it should");
+            if chunk.is_empty() {
+                assert!(self.text.is_empty(), "half an event: {}", self.text);
+                return None;
+            }
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    /// The id of the next event, whose `id` line and data must agree; comments are passed over.
+    fn next_id(&mut self) -> Option<u64> {
+        loop {
+            let block = self.next_block()?;
+            if block.starts_with(':') {
+                continue;
+            }
+            let (id, data) = block.split_once("\ndata: ").unwrap();
+            let id = id.strip_prefix("id: ").unwrap().parse().unwrap();
+            let event: Value = serde_json::from_str(data).unwrap();
+            assert_eq!(event["id"], id);
+            return Some(id);
+        }
+    }
+}
+
+#[test]
+fn a_long_poll_is_answered_by_the_event_it_waits_for() {
+    let server = Server::start();
+    let mut connection = server.connect();
+    let target = format!("{EVENTS}?type=wanted");
+    connection.request("GET", &target, &[("Prefer", "wait=20")], b"");
+    server.post(EVENTS, &event("s", "other", 1)).good();
+    server.post(EVENTS, &event("s", "wanted", 2)).good();
+    let reply = connection.read_reply(false);
+    assert_eq!(ids(&reply.good()), [2]);
+    assert_eq!(reply.header("preference-applied"), Some("wait=20"));
+}
+
+#[test]
+fn a_long_poll_that_runs_out_is_an_empty_page() {
+    let server = Server::start_with(|limits| {
+        limits.wait_max = std::time::Duration::from_secs(1);
+    });
+    let reply = server.ask("GET", EVENTS, &[("Prefer", "wait=999999")], "");
+    assert_eq!(
+        reply.good(),
+        json!({ "events": [], "next": null, "lastId": 0 })
+    );
+    assert_eq!(reply.header("preference-applied"), Some("wait=1"));
+    let reply = server.ask("GET", EVENTS, &[("Prefer", "wait=-1")], "");
+    assert_eq!(reply.header("preference-applied"), None);
+}
+
+#[test]
+fn a_stream_replays_then_goes_on_without_gap_or_duplicate() {
+    const COUNT: u64 = 600;
+    let server = Server::start();
+    server.fill("s", 200);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut connection = server.connect();
+            for n in 200..COUNT {
+                let body = event("s", "counted", n).to_string();
+                let headers = [("Content-Type", "application/json")];
+                connection
+                    .ask("POST", EVENTS, &headers, body.as_bytes())
+                    .good();
+            }
+        });
+        let mut stream = Stream::open(&server, EVENTS, &[]);
+        for id in 1..=COUNT {
+            assert_eq!(stream.next_id(), Some(id));
+        }
+    });
+}
+
+#[test]
+fn a_stream_begins_where_it_is_told() {
+    let server = Server::start();
+    server.fill("s", 5);
+    let first = |target: &str, headers: &[(&str, &str)]| {
+        Stream::open(&server, target, headers).next_id().unwrap()
+    };
+    assert_eq!(first(&format!("{EVENTS}?from=3"), &[]), 3);
+    assert_eq!(first(EVENTS, &[("Last-Event-ID", "4")]), 5);
+    assert_eq!(
+        first(&format!("{EVENTS}?from=1"), &[("Last-Event-ID", "2")]),
+        3
+    );
+    let mut fresh = Stream::open(&server, &format!("{EVENTS}?from=end"), &[]);
+    server.fill("s", 1);
+    assert_eq!(fresh.next_id(), Some(6));
+}
+
+#[test]
+fn a_stream_ends_with_its_range() {
+    let server = Server::start();
+    server.fill("s", 5);
+    let mut stream = Stream::open(&server, &format!("{EVENTS}?from=2&to=3"), &[]);
+    assert_eq!((stream.next_id(), stream.next_id()), (Some(2), Some(3)));
+    assert_eq!(stream.next_id(), None);
+    let mut stream = Stream::open(&server, &format!("{EVENTS}?limit=1"), &[]);
+    assert_eq!((stream.next_id(), stream.next_id()), (Some(1), None));
+}
+
+#[test]
+fn a_silent_stream_shows_that_it_lives() {
+    let server = Server::start_with(|limits| {
+        limits.heartbeat = std::time::Duration::from_millis(50);
+    });
+    let mut stream = Stream::open(&server, EVENTS, &[]);
+    assert_eq!(stream.next_block().as_deref(), Some(":"));
+    assert_eq!(stream.next_block().as_deref(), Some(":"));
+    server.fill("s", 1);
+    assert_eq!(stream.next_id(), Some(1));
+}
+
+#[test]
+fn streams_and_waits_end_by_themselves_when_the_server_stops() {
+    let mut server = Server::start();
+    server.fill("s", 1);
+    let mut stream = Stream::open(&server, EVENTS, &[]);
+    assert_eq!(stream.next_id(), Some(1));
+    let mut poll = server.connect();
+    poll.request(
+        "GET",
+        &format!("{EVENTS}?after=1"),
+        &[("Prefer", "wait=30")],
+        b"",
+    );
+    // Its request is being worked on once another on the same server has been answered after it;
+    // if it is not, it is answered all the same, or not taken at all.
+    server.get("/healthz").good();
+    server.tell_to_stop();
+    assert_eq!(stream.next_id(), None);
+    if let Some(reply) = poll.try_read_reply(false) {
+        assert_eq!(reply.good()["events"], json!([]));
+    }
+    server.wait();
+}
+
+#[test]
+fn more_streams_than_the_limit_are_refused_for_now() {
+    let server = Server::start_with(|limits| limits.readers_max = 1);
+    let stream = Stream::open(&server, EVENTS, &[]);
+    let reply = server.get_as(EVENTS, SSE);
+    reply.problem(503, "busy");
+    assert!(reply.header("retry-after").is_some());
+    drop(stream);
+}
