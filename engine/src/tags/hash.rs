@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// Part of the format: the filters of all run files were built with it.
 const SEED: u64 = 0x5354_524E_4454_4147;
 
-/// The 64-bit hash of a tag, the same in every build and for ever (FORMAT-tags.md, section 1).
+/// The 64-bit hash of a tag, the same in every build and for ever (FORMAT.md, section 9.1).
 #[must_use]
 pub fn tag_hash(tag: &[u8]) -> u64 {
     xxh3_64_with_seed(tag, SEED)

@@ -12,7 +12,7 @@
 //!   many segments       4 segments     1       1       1        1        the tail
 //! ```
 //!
-//! - A **run** is an immutable, checked file (FORMAT-tags.md). Four neighbours of one level are
+//! - A **run** is an immutable, checked file (FORMAT.md, section 9). Four neighbours of one level are
 //!   merged into one of the next, so a log of a million segments has some thirty.
 //! - A **frozen** piece is the memory of a sealed segment, until it is written as a run.
 //! - The **active** piece is the memory of the segment that is being written.

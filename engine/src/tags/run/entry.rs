@@ -5,7 +5,7 @@ use crate::tags::cursor::{Cursor, put_varint};
 use crate::tags::posting::Window;
 use crate::tags::{Span, TagEnd};
 
-/// What a run knows about one tag. See FORMAT-tags.md, section 5.
+/// What a run knows about one tag. See FORMAT.md, section 9.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry<'a> {
     pub(crate) first_rank: u64,

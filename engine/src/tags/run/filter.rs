@@ -31,7 +31,7 @@ pub(crate) fn blocks(tags: u64) -> u64 {
     tags.div_ceil(TAGS_PER_BLOCK)
 }
 
-/// The block of a tag, out of `blocks`. See FORMAT-tags.md, section 7.
+/// The block of a tag, out of `blocks`. See FORMAT.md, section 9.7.
 #[inline]
 pub(crate) fn block_of(hash: u64, blocks: u32) -> u32 {
     (((hash >> 32) * u64::from(blocks)) >> 32) as u32

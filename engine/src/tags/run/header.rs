@@ -11,7 +11,7 @@ const VERSION: u16 = 1;
 /// The checksum covers everything behind it.
 const CHECKED_FROM: usize = 12;
 
-/// See FORMAT-tags.md, section 3.
+/// See FORMAT.md, section 9.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) span: Span,

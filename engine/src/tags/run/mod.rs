@@ -1,6 +1,6 @@
 //! A run: the tags of one or many sealed segments, sorted, in one immutable checked file.
 //!
-//! FORMAT-tags.md describes the bytes. What is verified before use, and how:
+//! FORMAT.md, section 9, describes the bytes. What is verified before use, and how:
 //!
 //! - The way to a page of tags (a binary search over pages) and from node to node of a list of ids
 //!   is found with bytes that nobody has verified. Where it ends is verified: a page has a checksum

@@ -7,7 +7,7 @@ use crate::tags::Span;
 /// What a file that is not finished has behind its name.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// Which ids a run file answers for, and how often they were merged. See FORMAT-tags.md, section 2.
+/// Which ids a run file answers for, and how often they were merged. See FORMAT.md, section 9.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunName {
     pub(crate) span: Span,

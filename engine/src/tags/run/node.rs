@@ -18,7 +18,7 @@ const _: () = assert!(
     "an inner node fits into a page"
 );
 
-/// See FORMAT-tags.md, section 6.
+/// See FORMAT.md, section 9.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Node<'a> {
     /// 0 for a leaf.

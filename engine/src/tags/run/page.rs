@@ -12,7 +12,7 @@ pub(crate) enum Kind {
     Ids,
 }
 
-/// See FORMAT-tags.md, section 4.
+/// See FORMAT.md, section 9.4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: Kind,

@@ -86,7 +86,7 @@ fn common_len(one: &[u8], other: &[u8]) -> usize {
     pairs.take_while(|(one, other)| one == other).count()
 }
 
-/// The content of a page of tags. See FORMAT-tags.md, section 5.
+/// The content of a page of tags. See FORMAT.md, section 9.5.
 #[derive(Clone, Debug)]
 pub(crate) struct TagPage<'a> {
     /// No tag before this one is in the page or in any later one.
