@@ -20,9 +20,9 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::commit::new_salt;
+use crate::cursor::Cursor;
 use crate::error::{CheckpointError, Damage, OpenError};
 use crate::format::batch::{self, Chain, Mark};
-use crate::format::cursor::Cursor;
 use crate::format::names::{self, FileName};
 use crate::format::record::{self, Draft, Record};
 use crate::format::segment::{HEADER_LEN, HeaderFault, SegmentHeader, SegmentKind, VERSION};

@@ -39,12 +39,12 @@ use crate::format::batch::{Chain, Mark};
 use crate::format::names;
 use crate::format::segment::{HEADER_LEN, SegmentHeader, SegmentKind};
 use crate::options::{Durability, Options};
-use crate::position::EventId;
+use crate::position::{Direction, EventId};
 use crate::queue::Taken;
 use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentList};
 use crate::shared::{Health, Shared};
 use crate::storage::{Storage, StorageFile, is_full};
-use crate::tags::{Direction, TagError, TagWriter};
+use crate::tags::{TagError, TagWriter};
 use crate::tail::{self, Tail};
 use crate::ticket::Ticket;
 
@@ -296,7 +296,7 @@ impl Writer {
             .view(self.shared.first().get(), self.next.get());
         for (index, condition) in batch.conditions.iter().enumerate() {
             let last = view
-                .query(&condition.query, Direction::Descending, self.next.get() - 1)
+                .query(&condition.query, Direction::Backward, self.next.get() - 1)
                 .next_id();
             match last {
                 Ok(Some(found)) if found > condition.after => {
@@ -317,8 +317,7 @@ impl Writer {
         let mut mismatches = Vec::new();
         self.ranks.clear();
         let mut slots = batch.tags.iter();
-        let mut id = self.next.get();
-        for (record, draft) in batch.drafts.iter().enumerate() {
+        for ((record, draft), id) in batch.drafts.iter().enumerate().zip(self.next.get()..) {
             for (tag, slot) in slots.by_ref().take(draft.tag_count).enumerate() {
                 let start = slot.start as usize;
                 let bytes = batch
@@ -327,7 +326,7 @@ impl Writer {
                     .unwrap_or_default();
                 // A tag whose records have all expired is a new one. The index forgets them when
                 // their removal is durable, and not before: a crash could bring them back.
-                let end = self.tags.end_of(bytes, slot.hash)?;
+                let end = self.tags.push_next(bytes, slot.hash, id)?;
                 let rank = end.map_or(0, |end| end.count);
                 if let Some(expected) = slot.expected_rank
                     && expected != rank
@@ -342,10 +341,8 @@ impl Writer {
                             .and_then(|end| EventId::new(end.last_id)),
                     });
                 }
-                self.tags.push(bytes, slot.hash, id, rank);
                 self.ranks.push(rank);
             }
-            id += 1;
         }
         Ok(mismatches)
     }
@@ -560,14 +557,14 @@ impl Writer {
             }
         };
         self.shared.note_full(false);
-        self.seal_and_open(file).map_err(|error| {
+        self.seal_and_open(&file).map_err(|error| {
             AppendError::Failed(self.fail("could not begin a new segment", &error))
         })
     }
 
-    fn seal_and_open(&mut self, file: Arc<dyn StorageFile>) -> std::io::Result<()> {
+    fn seal_and_open(&mut self, file: &Arc<dyn StorageFile>) -> std::io::Result<()> {
         if self.next == self.active.header.first {
-            return self.replace_empty(&file);
+            return self.replace_empty(file);
         }
         if !self.tail.is_synced() {
             self.sync()?;
@@ -575,7 +572,7 @@ impl Writer {
         self.tail.mark(self.next, Mark::Seal)?;
         self.tail.sync()?;
         self.active.file.freeze(self.tail.offset());
-        let (active, tail) = open_segment(&self.shared, &file, self.next, self.recorded_at_us)?;
+        let (active, tail) = open_segment(&self.shared, file, self.next, self.recorded_at_us)?;
         let sealed = SealedSegment::from_view(self.active.view(self.next)?, self.active.file.len());
         self.shared.replace_tail(Some(sealed), &active);
         self.shared.tags.roll(self.next.get());

@@ -64,6 +64,7 @@
 mod batch;
 mod checkpoint;
 mod commit;
+mod cursor;
 mod describe;
 mod error;
 mod format;

@@ -58,6 +58,12 @@ impl Records {
     }
 
     /// The records, one after another.
+    ///
+    /// # Panics
+    ///
+    /// If a record that was checked when it was read is not one any more, which would mean that a
+    /// frozen file has changed.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> + Clone {
         (0..self.len()).map(|index| {
             self.get(index)
@@ -75,10 +81,5 @@ impl Records {
         let part = u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX);
         self.places.push(Place { part, offset });
         self.encoded_len += len;
-    }
-
-    /// Turns the order around.
-    pub(crate) fn reverse(&mut self) {
-        self.places.reverse();
     }
 }

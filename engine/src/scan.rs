@@ -56,11 +56,7 @@ impl Scan {
             Direction::Forward => scan.left.start.get(),
             Direction::Backward => scan.left.end.get() - 1,
         };
-        let order = match direction {
-            Direction::Forward => crate::tags::Direction::Ascending,
-            Direction::Backward => crate::tags::Direction::Descending,
-        };
-        scan.matches = Some(view.query(query, order, from));
+        scan.matches = Some(view.query(query, direction, from));
         Ok(scan)
     }
 

@@ -88,9 +88,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 /// One round of everything that is due.
 pub(crate) fn round(shared: &Shared) {
     let _round = shared.upkeep.round.lock();
-    let steps: [fn(&Shared) -> Result<(), UpkeepError>; 6] =
-        [expire, prepare, reindex, flush, merge, index];
-    for step in steps {
+    for step in [expire, prepare, reindex, flush, merge, index] {
         if shared.upkeep.is_stopped() {
             return;
         }

@@ -1,8 +1,8 @@
 //! The header of a batch (FORMAT.md, section 6), and a whole batch.
 
-use super::cursor::Cursor;
 use super::record::{self, Record, RecordFault};
 use super::segment::Masks;
+use crate::cursor::Cursor;
 use crate::position::EventId;
 
 /// Bytes of the header.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::cursor::Cursor;
+use crate::cursor::Cursor;
 use crate::position::EventId;
 
 /// Of how many records one has its offset in the index. More would make the file smaller and each

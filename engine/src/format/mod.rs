@@ -5,7 +5,6 @@
 //! cannot panic, and a length is compared with what is left before it is used.
 
 pub(crate) mod batch;
-pub(crate) mod cursor;
 pub(crate) mod index;
 pub(crate) mod names;
 pub(crate) mod piece;

@@ -5,7 +5,7 @@
 //! that is almost finished and never touches the body again.
 
 use super::aligned;
-use super::cursor::Cursor;
+use crate::cursor::Cursor;
 use crate::position::EventId;
 
 /// The most tags a record can carry. An event has about six; the rest is room for correlation ids.
@@ -77,7 +77,7 @@ impl<'a> Iterator for Tags<'a> {
 
 /// What is wrong with the bytes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordFault {
+pub(crate) enum RecordFault {
     /// It runs past the bytes at hand.
     CutShort,
     /// Its length is impossible.

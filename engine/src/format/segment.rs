@@ -1,6 +1,6 @@
 //! The header of a segment file (FORMAT.md, section 4).
 
-use super::cursor::Cursor;
+use crate::cursor::Cursor;
 use crate::position::EventId;
 
 /// Bytes of the header; batches begin behind it.

@@ -13,6 +13,6 @@ mod view;
 
 pub(crate) use active::ActiveSegment;
 pub(crate) use list::{Segment, SegmentList};
-pub(crate) use offsets::{GrowingOffsets, Offsets};
+
 pub(crate) use sealed::{SealedSegment, index_bytes};
 pub(crate) use view::{Budget, SegmentView, describe};

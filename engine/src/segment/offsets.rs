@@ -43,14 +43,6 @@ impl GrowingOffsets {
             slot.store(offset, Ordering::Relaxed);
         }
     }
-
-    /// The offsets of the first `count` slots.
-    pub(crate) fn iter(&self, count: usize) -> impl Iterator<Item = u32> {
-        self.slots
-            .iter()
-            .take(count)
-            .map(|slot| slot.load(Ordering::Relaxed))
-    }
 }
 
 /// The offsets of a segment, for readers.

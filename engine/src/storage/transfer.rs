@@ -173,7 +173,6 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::storage::Storage as _;
     use crate::storage::sim::{CallKind, Fault, Repeat, SimDisk};
 
     /// Takes at most `step` bytes a call, and at most as many pieces as the kernel.

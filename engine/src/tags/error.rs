@@ -9,7 +9,7 @@ use super::Span;
 ///
 /// None of these means "no such tag", and after each of them the index is as it was before.
 #[derive(Debug)]
-pub enum TagError {
+pub(crate) enum TagError {
     /// The index of these ids is not there. Rebuild it from the records of each segment that
     /// [`TagIndex::missing`](super::TagIndex::missing) names, hand it in with
     /// [`TagIndex::provide`](super::TagIndex::provide), and ask again.
@@ -37,7 +37,7 @@ pub enum TagError {
 
 /// What is wrong with a run file, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TagDamage {
+pub(crate) struct TagDamage {
     /// The name of the file.
     pub file: String,
     /// Where the part begins that is wrong, in bytes from the start of the file.

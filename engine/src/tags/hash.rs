@@ -7,7 +7,7 @@ const SEED: u64 = 0x5354_524E_4454_4147;
 
 /// The 64-bit hash of a tag, the same in every build and for ever (FORMAT.md, section 9.1).
 #[must_use]
-pub fn tag_hash(tag: &[u8]) -> u64 {
+pub(crate) fn tag_hash(tag: &[u8]) -> u64 {
     xxh3_64_with_seed(tag, SEED)
 }
 

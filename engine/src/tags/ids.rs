@@ -8,7 +8,7 @@ use super::{Direction, TagError, TagView};
 /// It looks up the tag once in each slot it comes to, and copies the ids in portions of a few
 /// hundred, so it holds no lock between two calls.
 #[derive(Debug)]
-pub struct TagIds {
+pub(crate) struct TagIds {
     view: TagView,
     tag: Box<[u8]>,
     hash: u64,
@@ -53,7 +53,8 @@ impl TagIds {
     ///
     /// The ids handed out so far are right; after a [`TagError::Missing`] that was made good, a new
     /// view goes on from there.
-    pub fn next_id(&mut self) -> Result<Option<u64>, TagError> {
+    #[cfg(test)]
+    pub(crate) fn next_id(&mut self) -> Result<Option<u64>, TagError> {
         let Some(from) = self.from else {
             return Ok(None);
         };
@@ -68,13 +69,13 @@ impl TagIds {
     /// # Errors
     ///
     /// As [`next_id`](Self::next_id).
-    pub fn seek(&mut self, to: u64) -> Result<Option<u64>, TagError> {
+    pub(crate) fn seek(&mut self, to: u64) -> Result<Option<u64>, TagError> {
         let Some(from) = self.from else {
             return Ok(None);
         };
         let mut to = match self.direction {
-            Direction::Ascending => to.max(from),
-            Direction::Descending => to.min(from),
+            Direction::Forward => to.max(from),
+            Direction::Backward => to.min(from),
         };
         loop {
             if let Some(id) = self.in_window(to) {
@@ -99,7 +100,7 @@ impl TagIds {
     fn in_window(&mut self, to: u64) -> Option<u64> {
         let ids = self.window.ids.as_slice();
         match self.direction {
-            Direction::Ascending => {
+            Direction::Forward => {
                 if to < self.window_from || ids.last().is_none_or(|&last| last < to) {
                     return None;
                 }
@@ -108,7 +109,7 @@ impl TagIds {
                 let steps = ahead.iter().take(4).position(|&id| id >= to);
                 self.at += steps.unwrap_or_else(|| ahead.partition_point(|&id| id < to));
             }
-            Direction::Descending => {
+            Direction::Backward => {
                 if to > self.window_from || ids.first().is_none_or(|&first| first > to) {
                     return None;
                 }
@@ -141,13 +142,13 @@ impl TagIds {
             .posting
             .as_ref()
             .filter(|posting| match self.direction {
-                Direction::Ascending => posting.last_id >= to,
-                Direction::Descending => posting.first_id <= to,
+                Direction::Forward => posting.last_id >= to,
+                Direction::Backward => posting.first_id <= to,
             });
         let Some(posting) = posting else {
             return Ok(Loaded::NothingUpTo(match self.direction {
-                Direction::Ascending => self.view.clamp(self.direction, span.end),
-                Direction::Descending => span
+                Direction::Forward => self.view.clamp(self.direction, span.end),
+                Direction::Backward => span
                     .first
                     .checked_sub(1)
                     .and_then(|last| self.view.clamp(self.direction, last)),
@@ -156,8 +157,8 @@ impl TagIds {
         posting.load_near(to, self.direction, &mut self.window)?;
         self.window_from = to;
         self.at = match self.direction {
-            Direction::Ascending => 0,
-            Direction::Descending => self.window.ids.len().saturating_sub(1),
+            Direction::Forward => 0,
+            Direction::Backward => self.window.ids.len().saturating_sub(1),
         };
         Ok(Loaded::Window)
     }

@@ -24,7 +24,7 @@ use crate::storage::Storage;
 /// Locks, in this order: `upkeep`, `state`, the lock of one piece. `state` is held for a clone or a
 /// swap only, never across a call to the storage.
 #[derive(Debug)]
-pub struct TagIndex {
+pub(crate) struct TagIndex {
     storage: Arc<dyn Storage>,
     state: RwLock<State>,
     /// Moves with every new `slots`, so that the writer sees cheaply whether its copy is the last.
@@ -53,7 +53,11 @@ impl TagIndex {
     /// # Errors
     ///
     /// As the storage reports them.
-    pub fn open(storage: Arc<dyn Storage>, sealed: &[Span], active_first: u64) -> io::Result<Self> {
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        sealed: &[Span],
+        active_first: u64,
+    ) -> io::Result<Self> {
         let segments: VecDeque<u64> = sealed
             .iter()
             .filter(|span| !span.is_empty())
@@ -94,13 +98,13 @@ impl TagIndex {
     /// What can be seen of the ids from `first` up to, and without, `end`. Everything below `end`
     /// must have been applied.
     #[must_use]
-    pub fn view(&self, first: u64, end: u64) -> TagView {
+    pub(crate) fn view(&self, first: u64, end: u64) -> TagView {
         TagView::new(self.current().1, first, end)
     }
 
     /// The segments whose index has to be rebuilt, in order.
     #[must_use]
-    pub fn missing(&self) -> Vec<Span> {
+    pub(crate) fn missing(&self) -> Vec<Span> {
         let slots = self.current().1;
         let missing = slots.all().iter().filter(|slot| slot.is_missing());
         missing.map(|slot| slot.span).collect()
@@ -110,7 +114,7 @@ impl TagIndex {
     ///
     /// They are in memory until [`flush_oldest`](Self::flush_oldest) has written them, so provide a
     /// few, flush, and go on.
-    pub fn provide(&self, span: Span, tags: MemoryTags) -> bool {
+    pub(crate) fn provide(&self, span: Span, tags: MemoryTags) -> bool {
         let piece = Arc::new(Piece::new(tags));
         self.change(|slots, _| {
             let slot = slots
@@ -131,7 +135,7 @@ impl TagIndex {
     ///
     /// Only the writer's thread may call it. Each frozen piece is memory, and it is the caller who
     /// decides whether to wait while [`frozen_len`](Self::frozen_len) is high.
-    pub fn roll(&self, next_first: u64) {
+    pub(crate) fn roll(&self, next_first: u64) {
         let last = Arc::clone(self.current().1.active());
         let first = last.read().first();
         if first >= next_first {
@@ -155,7 +159,7 @@ impl TagIndex {
 
     /// How many pieces wait in memory to be written as runs.
     #[must_use]
-    pub fn frozen_len(&self) -> usize {
+    pub(crate) fn frozen_len(&self) -> usize {
         let slots = self.current().1;
         let frozen = slots.sealed().iter();
         frozen
@@ -171,7 +175,7 @@ impl TagIndex {
     /// # Errors
     ///
     /// The piece stays in memory.
-    pub fn flush_oldest(&self) -> Result<bool, TagError> {
+    pub(crate) fn flush_oldest(&self) -> Result<bool, TagError> {
         let _upkeep = self.upkeep.lock();
         let slots = self.current().1;
         let oldest = slots.sealed().iter().find_map(|slot| match &slot.held {
@@ -199,7 +203,7 @@ impl TagIndex {
     /// # Errors
     ///
     /// The runs stay as they are. After [`TagError::Io`] the merged run may be there as well.
-    pub fn merge_once(&self, first_id: u64) -> Result<bool, TagError> {
+    pub(crate) fn merge_once(&self, first_id: u64) -> Result<bool, TagError> {
         let _upkeep = self.upkeep.lock();
         let slots = self.current().1;
         let Some((inputs, level)) = merge::due(slots.sealed()) else {
@@ -237,7 +241,7 @@ impl TagIndex {
     ///
     /// As the storage reports them. The ids are forgotten nevertheless, and files that are left
     /// are removed at the next start.
-    pub fn expire(&self, first_id: u64) -> io::Result<()> {
+    pub(crate) fn expire(&self, first_id: u64) -> io::Result<()> {
         let expired: Vec<RunName> = {
             let mut state = self.state.write();
             if first_id <= state.slots.first {
@@ -267,7 +271,7 @@ impl TagIndex {
     /// # Errors
     ///
     /// As the storage reports them. The segments are missing nevertheless.
-    pub fn distrust(&self, file: &str) -> io::Result<()> {
+    pub(crate) fn distrust(&self, file: &str) -> io::Result<()> {
         let Some(name) = RunName::parse(file) else {
             return Ok(());
         };

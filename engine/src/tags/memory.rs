@@ -18,7 +18,7 @@ use super::{ID_MAX, TagEnd};
 ///
 /// The tag bytes, the pairs and the differences must each stay below 2^32, which holds for every
 /// segment shorter than 4 GiB.
-pub struct MemoryTags {
+pub(crate) struct MemoryTags {
     first: u64,
     arena: Vec<u8>,
     entries: Vec<Entry>,
@@ -44,7 +44,7 @@ struct Entry {
 ///
 /// From a writer that is a mistake of ours; from records it means that they contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfOrder {
+pub(crate) struct OutOfOrder {
     /// The id.
     pub id: u64,
     /// Its rank.
@@ -82,7 +82,7 @@ pub(crate) struct MemoryIds<'a> {
 impl MemoryTags {
     /// No tags yet, for the segment whose first id is `first`.
     #[must_use]
-    pub fn new(first: u64) -> Self {
+    pub(crate) fn new(first: u64) -> Self {
         Self {
             first,
             arena: Vec::new(),
@@ -113,7 +113,13 @@ impl MemoryTags {
     /// # Panics
     ///
     /// If the segment outgrows the limits of this type.
-    pub fn insert(&mut self, tag: &[u8], hash: u64, id: u64, rank: u64) -> Result<(), OutOfOrder> {
+    pub(crate) fn insert(
+        &mut self,
+        tag: &[u8],
+        hash: u64,
+        id: u64,
+        rank: u64,
+    ) -> Result<(), OutOfOrder> {
         let refused = OutOfOrder { id, rank };
         let difference = id
             .checked_sub(self.first)
@@ -178,7 +184,7 @@ impl MemoryTags {
 
     /// Memory held, in bytes.
     #[must_use]
-    pub fn memory_len(&self) -> usize {
+    pub(crate) fn memory_len(&self) -> usize {
         self.arena.capacity()
             + self.entries.capacity() * size_of::<Entry>()
             + self.table.allocation_size()
@@ -188,11 +194,6 @@ impl MemoryTags {
     /// The first id of the segment.
     pub(crate) fn first(&self) -> u64 {
         self.first
-    }
-
-    /// How many tags there are.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
     }
 
     /// The index of `tag`, which never changes.

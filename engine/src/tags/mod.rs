@@ -31,7 +31,6 @@
 //!
 //! This module knows nothing of records, segment files or the commit queue.
 
-mod cursor;
 mod error;
 mod hash;
 mod ids;
@@ -49,26 +48,26 @@ mod slots;
 mod view;
 mod writer;
 
-pub use error::{TagDamage, TagError};
-pub use hash::tag_hash;
-pub use ids::TagIds;
-pub use index::TagIndex;
-pub use memory::{MemoryTags, OutOfOrder};
-pub use query::{Query, QueryIds};
-pub use run::{RunReport, check_run};
-pub use view::TagView;
-pub use writer::{Mark, TagWriter};
+pub(crate) use error::{TagDamage, TagError};
+pub(crate) use hash::tag_hash;
+pub(crate) use ids::TagIds;
+pub(crate) use index::TagIndex;
+pub(crate) use memory::MemoryTags;
+pub use query::Query;
+pub(crate) use query::QueryIds;
+pub(crate) use run::check_run;
+pub(crate) use view::TagView;
+pub(crate) use writer::TagWriter;
 
-/// The longest tag, in bytes. It leaves room for a stream name and a type name of 255 bytes each in
-/// one tag, and lets a page of a run file hold its two bounds and any entry.
-pub const TAG_LEN_MAX: usize = 600;
+use crate::format::record::TAG_LEN_MAX;
+use crate::position::Direction;
 
 /// The highest id. Ids and counts up to here can be added without a thought of overflow.
 const ID_MAX: u64 = u64::MAX >> 2;
 
 /// Ids from `first` up to, and without, `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Span {
+pub(crate) struct Span {
     /// The first id.
     pub first: u64,
     /// The id after the last one.
@@ -78,7 +77,7 @@ pub struct Span {
 impl Span {
     /// Whether no id lies in it.
     #[must_use]
-    pub fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self.first >= self.end
     }
 
@@ -97,15 +96,6 @@ pub struct TagEnd {
     pub count: u64,
     /// The last event that carries the tag.
     pub last_id: u64,
-}
-
-/// The order in which ids are handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From low ids to high ones.
-    Ascending,
-    /// From high ids to low ones.
-    Descending,
 }
 
 #[cfg(test)]

@@ -87,8 +87,8 @@ impl Piece {
         };
         let from = from(ids);
         let (start, end) = match direction {
-            Direction::Ascending => (from, from.saturating_add(COPY_MAX)),
-            Direction::Descending => (from.saturating_sub(COPY_MAX), from),
+            Direction::Forward => (from, from.saturating_add(COPY_MAX)),
+            Direction::Backward => (from.saturating_sub(COPY_MAX), from),
         };
         window.fill(ids.first_rank() + start as u64, ids.range(start, end));
     }

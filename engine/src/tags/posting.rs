@@ -102,8 +102,8 @@ impl Posting {
         match &self.source {
             Source::Memory(piece, at) => {
                 let below = match direction {
-                    Direction::Ascending => id,
-                    Direction::Descending => id.saturating_add(1),
+                    Direction::Forward => id,
+                    Direction::Backward => id.saturating_add(1),
                 };
                 piece.copy(*at, direction, |ids| ids.count_below(below), window);
                 Ok(())
@@ -114,13 +114,13 @@ impl Posting {
             }
             Source::Tree(run, root, hash) => {
                 let want = match direction {
-                    Direction::Ascending => Want::From(id),
+                    Direction::Forward => Want::From(id),
                     // The id after the one we look for is in the same leaf, or begins the next one.
-                    Direction::Descending if id < self.last_id => Want::From(id + 1),
-                    Direction::Descending => Want::Rank(self.first_rank + self.count - 1),
+                    Direction::Backward if id < self.last_id => Want::From(id + 1),
+                    Direction::Backward => Want::Rank(self.first_rank + self.count - 1),
                 };
                 self.load_leaf(run, *root, *hash, want, window)?;
-                let is_next_leaf = direction == Direction::Descending
+                let is_next_leaf = direction == Direction::Backward
                     && window.ids.first().is_some_and(|&first| first > id);
                 if is_next_leaf && let Some(rank) = window.first_rank.checked_sub(1) {
                     self.load_leaf(run, *root, *hash, Want::Rank(rank), window)?;
@@ -136,7 +136,7 @@ impl Posting {
             Source::Memory(piece, at) => {
                 let index = usize::try_from(rank.saturating_sub(self.first_rank));
                 let index = index.unwrap_or(usize::MAX);
-                piece.copy(*at, Direction::Ascending, |_| index, window);
+                piece.copy(*at, Direction::Forward, |_| index, window);
                 Ok(())
             }
             Source::Inline(ids) => {

@@ -16,7 +16,7 @@ pub struct Query {
 /// Each group leaps to where the others are, so the cost follows the most selective group, not the
 /// number of events, nor that of ids which carry a common tag.
 #[derive(Debug)]
-pub struct QueryIds {
+pub(crate) struct QueryIds {
     view: TagView,
     direction: Direction,
     groups: Vec<Group>,
@@ -51,7 +51,7 @@ impl QueryIds {
     /// # Errors
     ///
     /// The ids handed out so far are right; see [`TagError`].
-    pub fn next_id(&mut self) -> Result<Option<u64>, TagError> {
+    pub(crate) fn next_id(&mut self) -> Result<Option<u64>, TagError> {
         let Some(mut candidate) = self.from else {
             return Ok(None);
         };
@@ -85,8 +85,8 @@ impl Group {
             let Some(id) = tag.seek(to)? else { continue };
             nearest = Some(match (nearest, direction) {
                 (None, _) => id,
-                (Some(nearest), Direction::Ascending) => nearest.min(id),
-                (Some(nearest), Direction::Descending) => nearest.max(id),
+                (Some(nearest), Direction::Forward) => nearest.min(id),
+                (Some(nearest), Direction::Backward) => nearest.max(id),
             });
             if nearest == Some(to) {
                 break;

@@ -154,7 +154,7 @@ impl Slot {
                 }
                 let posting = Posting::in_run(run, &entry, hash)?;
                 let mut window = Window::default();
-                posting.load_near(end - 1, Direction::Descending, &mut window)?;
+                posting.load_near(end - 1, Direction::Backward, &mut window)?;
                 let seen = window.ids.partition_point(|&id| id < end);
                 let last_id = seen.checked_sub(1).and_then(|at| window.ids.get(at));
                 Ok(last_id.map(|&last_id| TagEnd {

@@ -12,7 +12,7 @@ use super::{Direction, Query, QueryIds, TagEnd, TagError, TagIds, list, tag_hash
 /// It stays what it is while the index moves on: pieces that are flushed, merged or removed
 /// meanwhile live as long as a view of them.
 #[derive(Clone, Debug)]
-pub struct TagView {
+pub(crate) struct TagView {
     slots: Arc<Slots>,
     first: u64,
     end: u64,
@@ -29,13 +29,13 @@ impl TagView {
     /// # Errors
     ///
     /// See [`TagError`].
-    pub fn end_of(&self, tag: &[u8]) -> Result<Option<TagEnd>, TagError> {
+    pub(crate) fn end_of(&self, tag: &[u8]) -> Result<Option<TagEnd>, TagError> {
         self.slots.end_of(tag, tag_hash(tag), self.first, self.end)
     }
 
     /// The ids that carry `tag`: from `from` up, or from `from` down, `from` included.
     #[must_use]
-    pub fn ids(&self, tag: &[u8], direction: Direction, from: u64) -> TagIds {
+    pub(crate) fn ids(&self, tag: &[u8], direction: Direction, from: u64) -> TagIds {
         TagIds::new(self.clone(), tag, tag_hash(tag), direction, from)
     }
 
@@ -44,28 +44,13 @@ impl TagView {
     /// # Errors
     ///
     /// See [`TagError`].
-    pub fn id_at_rank(&self, tag: &[u8], rank: u64) -> Result<Option<u64>, TagError> {
+    pub(crate) fn id_at_rank(&self, tag: &[u8], rank: u64) -> Result<Option<u64>, TagError> {
         let Some(posting) = self.posting_of_rank(tag, rank)? else {
             return Ok(None);
         };
         let mut window = Window::default();
         posting.load_rank(rank, &mut window)?;
         Ok(window.at_rank(rank).filter(|&id| self.contains(id)))
-    }
-
-    /// The ids that carry `tag` from the `rank`-th one on; none if that one is not in the view.
-    ///
-    /// # Errors
-    ///
-    /// See [`TagError`].
-    pub fn ids_from_rank(
-        &self,
-        tag: &[u8],
-        rank: u64,
-        direction: Direction,
-    ) -> Result<Option<TagIds>, TagError> {
-        let from = self.id_at_rank(tag, rank)?;
-        Ok(from.map(|from| self.ids(tag, direction, from)))
     }
 
     /// Up to `limit` tags that start with `prefix` and come after `after`, in byte order, each with
@@ -76,7 +61,7 @@ impl TagView {
     /// # Errors
     ///
     /// See [`TagError`].
-    pub fn list(
+    pub(crate) fn list(
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
@@ -87,19 +72,19 @@ impl TagView {
 
     /// The ids that match `query`: from `from` up, or from `from` down, `from` included.
     #[must_use]
-    pub fn query(&self, query: &Query, direction: Direction, from: u64) -> QueryIds {
+    pub(crate) fn query(&self, query: &Query, direction: Direction, from: u64) -> QueryIds {
         QueryIds::new(self, query, direction, from)
     }
 
     /// The first id that can be seen.
     #[must_use]
-    pub fn first(&self) -> u64 {
+    pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
     /// The id after the last one that can be seen.
     #[must_use]
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
@@ -122,8 +107,8 @@ impl TagView {
     /// The id at or after `id`, in `direction`, that comes first in the view.
     pub(crate) fn clamp(&self, direction: Direction, id: u64) -> Option<u64> {
         let clamped = match direction {
-            Direction::Ascending => id.max(self.first),
-            Direction::Descending => id.min(self.end.checked_sub(1)?),
+            Direction::Forward => id.max(self.first),
+            Direction::Backward => id.min(self.end.checked_sub(1)?),
         };
         self.contains(clamped).then_some(clamped)
     }
@@ -131,8 +116,8 @@ impl TagView {
     /// The id that follows `id` in `direction`.
     pub(crate) fn after(&self, direction: Direction, id: u64) -> Option<u64> {
         let after = match direction {
-            Direction::Ascending => id.checked_add(1)?,
-            Direction::Descending => id.checked_sub(1)?,
+            Direction::Forward => id.checked_add(1)?,
+            Direction::Backward => id.checked_sub(1)?,
         };
         self.clamp(direction, after).filter(|&it| it == after)
     }

@@ -15,7 +15,7 @@ use super::{TAG_LEN_MAX, TagEnd, TagError, TagIndex};
 /// What is pushed is pending at first: seen by this writer's own lookups, by nobody else, and gone
 /// with a [`rollback`](Self::rollback). [`apply`](Self::apply) hands it to the readers, who see it
 /// once the published end has passed it; so apply *before* publishing.
-pub struct TagWriter {
+pub(crate) struct TagWriter {
     index: Arc<TagIndex>,
     /// The slots as of `generation`: asking the index for them each time would cost a lock.
     slots: Arc<Slots>,
@@ -25,7 +25,7 @@ pub struct TagWriter {
 
 /// A moment among the pending pushes, to go back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub(crate) struct Mark {
     pushes: usize,
 }
 
@@ -56,7 +56,7 @@ impl TagWriter {
     ///
     /// If the index has a writer already.
     #[must_use]
-    pub fn new(index: Arc<TagIndex>) -> Self {
+    pub(crate) fn new(index: Arc<TagIndex>) -> Self {
         assert!(index.take_writer(), "an index has one writer");
         let (generation, slots) = index.current();
         Self {
@@ -67,44 +67,42 @@ impl TagWriter {
         }
     }
 
-    /// Where `tag` stands, with everything pushed so far; `None` if no event carries it. The rank
-    /// of the next event with the tag is the count, or 0.
+    /// Adds the event `id` to those that carry `tag`, and returns where the tag stood before: the
+    /// event's rank is its count, or 0. One look at each table does both.
+    ///
+    /// A tag whose events have all expired counts as new: what a run may still know of it must not
+    /// refuse a key for good.
     ///
     /// # Errors
     ///
     /// [`TagError::Missing`] also if the missing segment has nothing to do with the tag: that
-    /// cannot be known.
-    pub fn end_of(&mut self, tag: &[u8], hash: u64) -> Result<Option<TagEnd>, TagError> {
-        if let Some(push) = self.pending.last(tag, hash) {
-            return Ok(Some(TagEnd {
-                count: push.rank + 1,
-                last_id: push.id,
-            }));
-        }
-        self.refresh();
-        self.slots.latest_end(tag, hash)
-    }
-
-    /// As [`end_of`](Self::end_of) and [`push`](Self::push) in one, for about half of their cost:
-    /// adds the event `id` to those that carry `tag`, and returns its rank.
-    ///
-    /// # Errors
-    ///
-    /// As [`end_of`](Self::end_of), and then nothing was pushed.
-    pub fn push_next(&mut self, tag: &[u8], hash: u64, id: u64) -> Result<u64, TagError> {
+    /// cannot be known. Nothing was pushed then.
+    pub(crate) fn push_next(
+        &mut self,
+        tag: &[u8],
+        hash: u64,
+        id: u64,
+    ) -> Result<Option<TagEnd>, TagError> {
         self.refresh();
         let slots = &self.slots;
-        self.pending
-            .push_with(tag, hash, id, |before| match before {
-                Some(before) => Ok(before.rank + 1),
-                None => Ok(slots.latest_end(tag, hash)?.map_or(0, |end| end.count)),
-            })
+        let mut end = None;
+        self.pending.push_with(tag, hash, id, |before| {
+            end = match before {
+                Some(before) => Some(TagEnd {
+                    count: before.rank + 1,
+                    last_id: before.id,
+                }),
+                None => slots.latest_end(tag, hash)?,
+            };
+            Ok::<u64, TagError>(end.map_or(0, |end| end.count))
+        })?;
+        Ok(end)
     }
 
     /// Adds the event `id` to those that carry `tag`, as the `rank`-th one.
     ///
     /// An event carries a tag once: the same tag and id again is a mistake.
-    pub fn push(&mut self, tag: &[u8], hash: u64, id: u64, rank: u64) {
+    pub(crate) fn push(&mut self, tag: &[u8], hash: u64, id: u64, rank: u64) {
         let pushed: Result<u64, Infallible> = self.pending.push_with(tag, hash, id, |_| Ok(rank));
         match pushed {
             Ok(_) => {}
@@ -113,7 +111,7 @@ impl TagWriter {
 
     /// The place to which [`rollback`](Self::rollback) can return.
     #[must_use]
-    pub fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> Mark {
         Mark {
             pushes: self.pending.pushes.len(),
         }
@@ -121,7 +119,7 @@ impl TagWriter {
 
     /// Forgets everything pushed since `mark`, which must not be from before the last
     /// [`apply`](Self::apply).
-    pub fn rollback(&mut self, mark: Mark) {
+    pub(crate) fn rollback(&mut self, mark: Mark) {
         self.pending.truncate(mark.pushes);
     }
 
@@ -131,7 +129,7 @@ impl TagWriter {
     ///
     /// If ids or ranks are not consecutive, or ids lie below the active segment: a mistake of the
     /// writer's, after which its index would answer wrongly.
-    pub fn apply(&mut self) {
+    pub(crate) fn apply(&mut self) {
         if self.pending.pushes.is_empty() {
             return;
         }
@@ -178,15 +176,6 @@ impl Push {
 }
 
 impl Pending {
-    fn last(&self, tag: &[u8], hash: u64) -> Option<&Push> {
-        let found = self.table.find(hash, |&at| {
-            self.pushes
-                .get(at as usize)
-                .is_some_and(|push| push.hash == hash && push.tag(&self.arena) == tag)
-        });
-        self.pushes.get(*found? as usize)
-    }
-
     /// Adds a push whose rank `rank` gives, from the last push of the same tag if there is one.
     fn push_with<E>(
         &mut self,

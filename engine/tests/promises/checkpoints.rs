@@ -150,7 +150,7 @@ fn checkpoints_survive_a_power_cut_at_any_step_of_their_compaction() {
     work(&calm, &mut told).unwrap();
     check(&calm, 2, &told);
     let file = files(&calm, ".ckp").pop().unwrap();
-    assert!(file > "00000000000000000005.ckp".to_owned(), "compacted");
+    assert!(*file > *"00000000000000000005.ckp", "compacted");
     for step in 0..calm.steps() {
         let disk = SimDisk::with_seed(step);
         disk.crash_at(step);

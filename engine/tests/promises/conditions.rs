@@ -123,7 +123,7 @@ fn a_condition_sees_every_segment_and_every_earlier_batch() {
         log.append(batch).wait().unwrap();
     }
     log.upkeep_now();
-    let mut check = |all: &[&[&str]], last: Option<u64>| {
+    let check = |all: &[&[&str]], last: Option<u64>| {
         for after in [0, 1, 17, 57, 58, 59, 60] {
             let mut batch = batch("probe", &[b"x"]);
             batch.require(Condition {

@@ -37,8 +37,12 @@ fn what_a_reader_has_seen_is_there_after_a_power_cut_at_that_moment() {
                 cuts.fetch_add(1, Ordering::Relaxed);
             }
         });
-        for number in 0..150_u32 {
+        // As long as it takes until the reader has had its turns.
+        for number in 0..20_000_u32 {
             append(log, "s", &[&number.to_le_bytes(), &[0; 200]]).unwrap();
+            if number >= 150 && cuts.load(Ordering::Relaxed) > 10 {
+                break;
+            }
         }
         is_over.store(true, Ordering::Relaxed);
     });

@@ -71,11 +71,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use self::chance::Chance;
 pub use self::chance::Left;
 use self::file::Content;
 use self::names::Node;
-use self::world::{ROOT, Turn, World};
+use self::world::{ROOT, World};
 use super::{Access, DirectoryLock, Entry, LOCK_NAME, Storage, StorageFile, check_name};
 
 /// What goes wrong in a call.

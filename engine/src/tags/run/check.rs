@@ -12,7 +12,7 @@ use crate::tags::{Span, TagDamage, tag_hash};
 
 /// What a sound run file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunReport {
+pub(crate) struct RunReport {
     /// The ids that it answers for.
     pub span: Span,
     /// How many tags it has.
@@ -27,7 +27,7 @@ pub struct RunReport {
 /// # Errors
 ///
 /// The first thing that is wrong.
-pub fn check_run(file: &str, bytes: &[u8]) -> Result<RunReport, TagDamage> {
+pub(crate) fn check_run(file: &str, bytes: &[u8]) -> Result<RunReport, TagDamage> {
     check(file, bytes).map_err(|bad| TagDamage {
         file: file.to_owned(),
         offset: bad.offset,

@@ -1,7 +1,7 @@
 //! What a page of tags says about one tag, apart from its bytes.
 
 use super::ENTRY_IDS_LEN_MAX;
-use crate::tags::cursor::{Cursor, put_varint};
+use crate::cursor::{Cursor, put_varint};
 use crate::tags::posting::Window;
 use crate::tags::{Span, TagEnd};
 

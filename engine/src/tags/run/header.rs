@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Bad, FILTER_BLOCK_LEN, PAGE_LEN, filter};
-use crate::tags::cursor::Cursor;
+use crate::cursor::Cursor;
 use crate::tags::{ID_MAX, Span};
 
 const MAGIC: [u8; 8] = *b"STRNDTAG";

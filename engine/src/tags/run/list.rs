@@ -7,7 +7,7 @@ use super::entry::{Entry, EntryIds};
 use super::image::owner;
 use super::node::{CHILDREN_MAX, Child, LEAF_IDS_MAX, NODE_HEADER_LEN, Node};
 use super::pages::Pages;
-use crate::tags::cursor::put_varint;
+use crate::cursor::put_varint;
 
 /// A leaf with less room than this begins a page of its own: the header would outweigh its ids.
 const LEAF_LEN_MIN: usize = NODE_HEADER_LEN + 64;

@@ -31,7 +31,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-pub use check::{RunReport, check_run};
+pub(crate) use check::check_run;
 pub(crate) use entry::{Entry, EntryIds};
 pub(crate) use image::{Image, Want};
 pub(crate) use name::{RunName, TEMPORARY_SUFFIX};

@@ -2,7 +2,7 @@
 
 use super::PAGE_LEN;
 use super::entry::next_id;
-use crate::tags::cursor::Cursor;
+use crate::cursor::Cursor;
 use crate::tags::posting::Window;
 
 /// What a node begins with.

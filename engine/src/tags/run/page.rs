@@ -1,7 +1,7 @@
 //! The frame that all pages but the first share.
 
 use super::{Bad, PAGE_HEADER_LEN, PAGE_LEN};
-use crate::tags::cursor::Cursor;
+use crate::cursor::Cursor;
 
 /// What a page holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

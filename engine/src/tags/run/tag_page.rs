@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::{ENTRY_IDS_LEN_MAX, PAGE_HEADER_LEN, PAGE_LEN};
-use crate::tags::cursor::{Cursor, put_varint};
+use crate::cursor::{Cursor, put_varint};
 use crate::tags::{Span, TAG_LEN_MAX};
 
 /// Before the bounds: their two lengths and that of the entries.

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use proptest::prelude::*;
 
 use super::questions::tag;
-use super::twin::{Log, Twin, check_view, collect};
+use super::twin::{Log, Twin, check_view};
 use crate::storage::sim::SimDisk;
 use crate::tags::{Direction, Span, TagError, TagIndex, check_run};
 
@@ -177,8 +177,8 @@ fn reading_up_to_a_missing_segment_is_right_and_then_an_error() {
     let view = twin.view();
     let span = Span { first: 5, end: 9 };
     for (direction, want) in [
-        (Direction::Ascending, [1, 2, 3, 4]),
-        (Direction::Descending, [12, 11, 10, 9]),
+        (Direction::Forward, [1, 2, 3, 4]),
+        (Direction::Backward, [12, 11, 10, 9]),
     ] {
         let from = want[0];
         let mut ids = view.ids(&tag(1), direction, from);
@@ -228,7 +228,7 @@ fn ask(log: &Log, index: &TagIndex) {
             let _ = view.id_at_rank(tag, rank);
         }
         // A list that contradicts itself may never end.
-        for direction in [Direction::Ascending, Direction::Descending] {
+        for direction in [Direction::Forward, Direction::Backward] {
             let mut ids = view.ids(tag, direction, log.next_id / 2);
             for _ in 0..2000 {
                 if !matches!(ids.next_id(), Ok(Some(_))) {

@@ -40,16 +40,16 @@ fn check(index: &TagIndex, end: u64, step: u64) {
     for rank in (0..count).step_by(97).chain([count - 1]) {
         let id = (rank + 1) * step;
         assert_eq!(view.id_at_rank(&tag, rank).unwrap(), Some(id));
-        let mut up = view.ids(&tag, Direction::Ascending, id - step + 1);
+        let mut up = view.ids(&tag, Direction::Forward, id - step + 1);
         assert_eq!(up.next_id().unwrap(), Some(id));
-        let mut down = view.ids(&tag, Direction::Descending, id + step - 1);
+        let mut down = view.ids(&tag, Direction::Backward, id + step - 1);
         assert_eq!(down.next_id().unwrap(), Some(id));
         assert_eq!(down.next_id().unwrap(), (id - step > 0).then(|| id - step));
     }
     assert_eq!(view.id_at_rank(&tag, count).unwrap(), None);
     let all: Vec<u64> = (1..=count).map(|it| it * step).collect();
-    assert_eq!(collect(&view, &tag, Direction::Ascending, 0).unwrap(), all);
-    let mut down = collect(&view, &tag, Direction::Descending, end).unwrap();
+    assert_eq!(collect(&view, &tag, Direction::Forward, 0).unwrap(), all);
+    let mut down = collect(&view, &tag, Direction::Backward, end).unwrap();
     down.reverse();
     assert_eq!(down, all);
 }
@@ -85,11 +85,11 @@ fn a_selective_tag_makes_a_query_fast() {
     };
     let view = index.view(1, 4 * SEGMENT + 1);
     let reads = disk.steps();
-    let found = collect_query(&view, &query, Direction::Ascending, 1).unwrap();
+    let found = collect_query(&view, &query, Direction::Forward, 1).unwrap();
     let want = (1..=4 * SEGMENT / 10_007).map(|it| it * 10_007);
     let want: Vec<u64> = want.filter(|id| id % 2 == 0 || id % 3 == 0).collect();
     assert_eq!(found, want);
-    let mut down = collect_query(&view, &query, Direction::Descending, u64::MAX).unwrap();
+    let mut down = collect_query(&view, &query, Direction::Backward, u64::MAX).unwrap();
     down.reverse();
     assert_eq!(down, want);
     assert!(disk.steps() - reads <= 3, "opening the run is all there is");
@@ -105,7 +105,7 @@ fn expired_ids_are_left_out_of_a_merge() {
     let end = view.end_of(b"every 3").unwrap().unwrap();
     assert_eq!(end.count, 4 * SEGMENT / 3);
     assert_eq!(view.end_of(b"every 50000").unwrap().unwrap().count, 2);
-    let up = collect(&view, b"every 3", Direction::Ascending, 0).unwrap();
+    let up = collect(&view, b"every 3", Direction::Forward, 0).unwrap();
     assert_eq!(up.first(), Some(&(2 * SEGMENT + 3)));
     assert_eq!(view.id_at_rank(b"every 3", 0).unwrap(), None);
     let [path] = disk.paths().try_into().unwrap();

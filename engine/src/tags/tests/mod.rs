@@ -4,6 +4,5 @@ mod crash;
 mod damage;
 mod long;
 mod questions;
-mod speed;
 mod threads;
 mod twin;

@@ -94,9 +94,9 @@ proptest! {
         let want: Vec<u64> = (twin.log.first()..twin.log.next_id).filter(|&id| matches(id)).collect();
         let view = twin.view();
         let up: Vec<u64> = want.iter().copied().filter(|&id| id >= cut).collect();
-        prop_assert_eq!(collect_query(&view, &query, Direction::Ascending, cut).unwrap(), up);
+        prop_assert_eq!(collect_query(&view, &query, Direction::Forward, cut).unwrap(), up);
         let mut down: Vec<u64> = want.iter().copied().filter(|&id| id <= cut).collect();
         down.reverse();
-        prop_assert_eq!(collect_query(&view, &query, Direction::Descending, cut).unwrap(), down);
+        prop_assert_eq!(collect_query(&view, &query, Direction::Backward, cut).unwrap(), down);
     }
 }

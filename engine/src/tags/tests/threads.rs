@@ -29,7 +29,7 @@ fn check(index: &TagIndex, first: u64, end: u64) {
         let found = view.end_of(&tag).unwrap();
         let found = found.map(|found| (found.count, found.last_id));
         assert_eq!(found, ids.last().map(|&last| (rank(last) + 1, last)));
-        assert_eq!(collect(&view, &tag, Direction::Ascending, 0).unwrap(), ids);
+        assert_eq!(collect(&view, &tag, Direction::Forward, 0).unwrap(), ids);
         if let Some(&id) = ids.get(ids.len() / 3) {
             assert_eq!(view.id_at_rank(&tag, rank(id)).unwrap(), Some(id));
         }
@@ -49,8 +49,7 @@ fn readers_are_right_while_pieces_move() {
             let mut writer = TagWriter::new(Arc::clone(&index));
             for id in 1..=EVENTS {
                 let tag = tag(id % TAGS);
-                let end = writer.end_of(&tag, tag_hash(&tag)).unwrap();
-                writer.push(&tag, tag_hash(&tag), id, end.map_or(0, |end| end.count));
+                writer.push_next(&tag, tag_hash(&tag), id).unwrap();
                 if id % 13 == 0 || id % SEGMENT == 0 {
                     writer.apply();
                     published.store(id + 1, Ordering::Release);

@@ -26,7 +26,7 @@ impl<'a> Cursor<'a> {
         Some(taken)
     }
 
-    fn take_array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn take_array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.rest.split_first_chunk::<N>()?;
         self.rest = rest;
         Some(*taken)
