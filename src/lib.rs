@@ -4,10 +4,12 @@
 //! connections; [`native`] is the native API, over [`http`], which knows requests and replies and
 //! nothing of the product; [`app`] holds the product's verbs and knows nothing of HTTP; [`store`]
 //! is the trait that keeps the events, and its embedded implementation; [`clock`] is the only
-//! reader of the time.
+//! reader of the time. Beside them, [`config`]
+//! has the settings.
 
 pub mod app;
 pub mod clock;
+pub mod config;
 pub mod http;
 pub mod native;
 pub mod server;
