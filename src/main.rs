@@ -1,3 +1,7 @@
-//! The `strandlog` binary.
+//! The `strandlog` binary: see `strandlog --help`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    strandlog::cli::main()
+}
