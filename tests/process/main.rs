@@ -1,0 +1,15 @@
+//! The real binary, from outside: started, loaded, killed, started again.
+//!
+//! Every test has a data directory and a port of its own. Waiting is always for a condition, with a
+//! deadline.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod crash;
+mod events;
+mod harness;
+mod http;
+mod import_export;
+mod readme;
+mod start;
+mod stop;
+mod verify;
