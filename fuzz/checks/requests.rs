@@ -1,0 +1,73 @@
+//! What must hold for any bytes that come as part of a request: an answer or a reason, never a
+//! panic, and nothing is taken for JSON that is none.
+
+use serde::de::IgnoredAny;
+use strandlog::http::path::{decode_segment, encode};
+use strandlog::http::query::Query;
+use strandlog::native::json;
+use strandlog::native::wire::{self, Form};
+
+/// The first byte chooses the part of the request, the others are that part.
+pub(crate) fn check(bytes: &[u8]) {
+    let Some((part, bytes)) = bytes.split_first() else {
+        return;
+    };
+    match part {
+        b'p' => segment(bytes),
+        b'q' => query(bytes),
+        b'n' => body(bytes, Form::Ndjson),
+        _ => body(bytes, Form::Json),
+    }
+}
+
+fn segment(bytes: &[u8]) {
+    let Ok(raw) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(name) = decode_segment(raw) else {
+        return;
+    };
+    assert!(!name.chars().any(char::is_control));
+    let again = encode(&name).to_string();
+    assert!(again.is_ascii());
+    assert_eq!(decode_segment(&again).ok(), Some(name));
+}
+
+fn query(bytes: &[u8]) {
+    let Ok(raw) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(mut query) = Query::parse(Some(raw)) else {
+        return;
+    };
+    for name in ["from", "to", "after", "limit"] {
+        if let Ok(Some(number)) = query.number(name) {
+            assert!(i64::try_from(number).is_ok());
+        }
+    }
+    let _streams = query.all("stream");
+    let _unknown = query.finish();
+}
+
+fn body(bytes: &[u8], form: Form) {
+    let Ok(text) = json::text(bytes) else {
+        return;
+    };
+    let Ok(parsed) = wire::parse(text, form, None) else {
+        return;
+    };
+    assert!(!parsed.events.is_empty());
+    for event in &parsed.events {
+        assert!(!event.stream.as_str().is_empty());
+        let _event = event.to_new();
+    }
+    let documents: Vec<&str> = match form {
+        Form::Json => vec![text],
+        Form::Ndjson => text.split('\n').collect(),
+    };
+    for document in documents {
+        if !document.trim_ascii().is_empty() {
+            assert!(serde_json::from_str::<IgnoredAny>(document).is_ok());
+        }
+    }
+}
