@@ -68,6 +68,7 @@ mod cursor;
 mod describe;
 mod error;
 mod format;
+pub mod fuzzing;
 mod log;
 mod open;
 mod options;
