@@ -91,7 +91,7 @@ fn read_all(log: &Log) -> String {
     text
 }
 
-pub fn check(input: &[u8]) {
+pub(crate) fn check(input: &[u8]) {
     let disk = disk_of(input);
     let twin = disk_of(input);
     // Neither may panic, whatever they find.
