@@ -18,6 +18,7 @@ mod model;
 mod opening;
 mod picture;
 mod reading;
+mod real_disk;
 mod recovery;
 mod retention;
 mod support;
