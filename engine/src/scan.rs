@@ -250,7 +250,14 @@ fn segment_from(
         });
     };
     let end = list.end_of(id, until.min(shared.published()));
-    Ok((segment.view(&shared.storage, end)?, end))
+    match segment.view(&shared.storage, end) {
+        Ok(view) => Ok((view, end)),
+        // Retention may have removed the file after the list was looked at.
+        Err(_) if id < shared.first() => Err(ReadError::Expired {
+            first_id: shared.first(),
+        }),
+        Err(error) => Err(error),
+    }
 }
 
 /// What a question to the tag index that failed means for a reader.
