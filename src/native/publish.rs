@@ -167,8 +167,9 @@ fn reply(log: &Log, events: &[WireEvent<'_>], published: &Published) -> Reply {
         render::string(&mut body, event.stream.as_str());
         body.extend_from_slice(b",\"sequence\":");
         render::number(&mut body, stored.sequence);
-        // The repeat of a whole request is answered word for word as the first was.
-        if stored.replayed && !published.replayed {
+        // Of the event, not of the request: the repeat of a request by its own key is answered word
+        // for word as the first was.
+        if stored.replayed {
             body.extend_from_slice(b",\"replayed\":true");
         }
         body.push(b'}');

@@ -113,6 +113,11 @@ fn events_known_by_their_keys_are_answered_and_the_others_stored() {
             { "id": 1, "stream": "s", "sequence": 0, "replayed": true },
         ])
     );
+    let reply = server.post(EVENTS, &json!([keyed("a", 1)]));
+    assert_eq!(
+        reply.good()["events"],
+        json!([{ "id": 1, "stream": "s", "sequence": 0, "replayed": true }])
+    );
     let problem = server
         .post(EVENTS, &json!([keyed("d", 4), keyed("a", 9)]))
         .problem(422, "key-reused");
