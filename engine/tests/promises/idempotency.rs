@@ -1,13 +1,13 @@
 //! Idempotency lasts as long as the data: a key (a tag that expects rank 0) is taken for as long as
 //! a kept record carries it, after restarts too, and is free again afterwards.
 
-use strandlog_engine::storage::sim::SimDisk;
+use strandlog_engine::storage::sim::{Fault, Repeat, SimDisk};
 use strandlog_engine::{AppendError, Batch, Log, Retention, Tag};
 
 use super::support::{left, open, small};
 
-/// Publishes with a key; the id of the first publication if it is a repetition.
-fn publish(log: &Log, key: u64) -> Result<u64, u64> {
+/// A record with a key that must be new.
+fn keyed(key: u64) -> Batch {
     let key = format!("key {key}");
     let mut batch = Batch::new();
     batch
@@ -16,7 +16,12 @@ fn publish(log: &Log, key: u64) -> Result<u64, u64> {
             &[key.as_bytes(), &[b'x'; 400]],
         )
         .unwrap();
-    match log.append(batch).wait() {
+    batch
+}
+
+/// Publishes with a key; the id of the first publication if it is a repetition.
+fn publish(log: &Log, key: u64) -> Result<u64, u64> {
+    match log.append(keyed(key)).wait() {
         Ok(receipt) => Ok(receipt.first_id.get()),
         Err(AppendError::Ranks(mismatches)) => {
             assert_eq!((mismatches[0].actual, mismatches[0].tag), (1, 1));
@@ -169,7 +174,8 @@ fn a_key_is_not_forgotten_because_an_expired_segment_could_not_be_removed() {
     let calm = SimDisk::new();
     let prepare = |disk: &SimDisk| {
         let (log, _) = Log::open(disk.root(), small(1)).unwrap();
-        for key in 0..60 {
+        // So many that the tail has room for one more.
+        for key in 0..63 {
             publish(&log, key).unwrap();
         }
         log.upkeep_now();
@@ -182,19 +188,17 @@ fn a_key_is_not_forgotten_because_an_expired_segment_could_not_be_removed() {
     let log = prepare(&calm);
     let from = calm.steps();
     log.expire_now().unwrap();
-    for step in from..calm.steps() {
+    let points = (from..calm.steps()).flat_map(|step| [(step, false), (step, true)]);
+    for (step, fails_again) in points {
         let disk = SimDisk::with_seed(step);
         let log = prepare(&disk);
-        disk.fail_at(
-            step,
-            strandlog_engine::storage::sim::Fault::Eio,
-            strandlog_engine::storage::sim::Repeat::Once,
-        );
+        disk.fail_at(step, Fault::Eio, Repeat::Once);
         let _outcome = log.expire_now();
-        // The power goes right after the next append, or after many of them.
-        for key in 0..[2, 60][usize::try_from(step % 2).unwrap()] {
-            let _outcome = publish(&log, key);
+        // The next append writes and syncs; then upkeep tries again, and may fail again.
+        if fails_again {
+            disk.fail_at(disk.steps() + 2, Fault::Eio, Repeat::FromThenOn);
         }
+        let _outcome = log.append(keyed(0)).wait();
         for kind in [0, 1, 4, 5, 6] {
             let (log, _) = open(&disk.after_crash(left(kind, step)), 2)
                 .unwrap_or_else(|error| panic!("step {step}, kind {kind}: {error:?}"));
