@@ -38,7 +38,7 @@ impl WriteFloor {
             .truncate(true)
             .open(dir.join(format!("floor-{place:?}-{block_len}")))
             .unwrap();
-        let block = (0..block_len).map(|at| (at * 31 >> 3) as u8).collect();
+        let block = (0..block_len).map(|at| ((at * 31) >> 3) as u8).collect();
         if place == Place::Prewritten {
             let zeros = vec![0; BLOCK_LEN];
             for at in (0..FILE_LEN).step_by(BLOCK_LEN) {

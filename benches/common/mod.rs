@@ -17,6 +17,8 @@
     reason = "a benchmark that meets an error has nothing to report"
 )]
 
+pub(crate) mod build;
+pub(crate) mod crash;
 pub(crate) mod floor;
 pub(crate) mod machine;
 pub(crate) mod mapped;
