@@ -301,8 +301,7 @@ fn sealed_segments(
 fn fill(active: &ActiveSegment, bytes: &[u8], places: &[usize], tags: &mut TagWriter) {
     for (index, offset) in places.iter().enumerate() {
         active.offsets.note(index as u64, *offset);
-        let record = bytes.get(*offset..).map(record::reread);
-        if let Some(Ok((record, _))) = record {
+        if let Some(record) = bytes.get(*offset..).and_then(record::reread) {
             for (tag, rank) in record.tags() {
                 tags.push(tag, tag_hash(tag), record.id.get(), rank);
             }

@@ -45,9 +45,8 @@ impl Records {
     pub fn get(&self, index: usize) -> Option<Record<'_>> {
         let place = self.places.get(index)?;
         let part = self.parts.get(place.part as usize)?;
-        let bytes = part.get(place.offset as usize..)?;
         // Checked when it was pushed, and frozen since.
-        record::reread(bytes).ok().map(|(record, _)| record)
+        record::reread(part.get(place.offset as usize..)?)
     }
 
     /// The body of the record at `index`, sharing the segment's memory.
@@ -65,8 +64,11 @@ impl Records {
     /// frozen file has changed.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> + Clone {
-        (0..self.len()).map(|index| {
-            self.get(index)
+        self.places.iter().map(|place| {
+            self.parts
+                .get(place.part as usize)
+                .and_then(|part| part.get(place.offset as usize..))
+                .and_then(record::reread)
                 .expect("a record that was checked when it was pushed still reads")
         })
     }

@@ -94,6 +94,7 @@ pub(crate) enum RecordFault {
 }
 
 /// The length of the record at the front of `bytes`, unchecked but possible, or what is wrong.
+#[inline]
 pub(crate) fn peek_len(bytes: &[u8]) -> Result<usize, RecordFault> {
     let len = Cursor::new(bytes).take_u32().ok_or(RecordFault::CutShort)?;
     let whole = len as usize;
@@ -111,28 +112,52 @@ pub(crate) fn peek_len(bytes: &[u8]) -> Result<usize, RecordFault> {
 /// Checks and reads the record at the front of `bytes`, which belongs to the segment with this
 /// `mask`; also gives its length.
 pub(crate) fn decode(bytes: &[u8], mask: u32) -> Result<(Record<'_>, usize), RecordFault> {
+    let whole = checked(bytes, mask)?;
+    Ok((parts(whole)?, whole.len()))
+}
+
+/// The length of the record at the front of `bytes` if it passes every check of [`decode`] and is
+/// `id`.
+///
+/// The step of a scan: what it leaves out is what costs a scan more than the checks do, to build a
+/// record, or an error, and hand it through memory.
+#[inline]
+pub(crate) fn checked_len(bytes: &[u8], mask: u32, id: EventId) -> Option<usize> {
+    let whole = checked(bytes, mask).ok()?;
+    (split_parts(whole)?.id == id).then_some(whole.len())
+}
+
+/// The bytes of the record at the front of `bytes`, if its checksum is right.
+#[inline]
+fn checked(bytes: &[u8], mask: u32) -> Result<&[u8], RecordFault> {
     let len = peek_len(bytes)?;
-    let whole = bytes.get(..len).ok_or(RecordFault::CutShort)?;
-    let (covered, stored) = whole.split_last_chunk::<4>().ok_or(RecordFault::CutShort)?;
+    // Not `ok_or`: it joins the slices with the parts of a fault in memory, and reading them back
+    // from there costs as much as a quarter of the checksum of a short record.
+    let Some(whole) = bytes.get(..len) else {
+        return Err(RecordFault::CutShort);
+    };
+    let Some((covered, stored)) = whole.split_last_chunk::<4>() else {
+        return Err(RecordFault::CutShort);
+    };
     let stored = u32::from_le_bytes(*stored);
     let computed = crc32fast::hash(covered) ^ mask;
     if stored != computed {
         return Err(RecordFault::Checksum { stored, computed });
     }
-    Ok((parts(whole)?, len))
+    Ok(whole)
 }
 
-/// Reads the record at the front of `bytes`, whose checksum has been checked before.
-pub(crate) fn reread(bytes: &[u8]) -> Result<(Record<'_>, usize), RecordFault> {
-    let len = peek_len(bytes)?;
-    let whole = bytes.get(..len).ok_or(RecordFault::CutShort)?;
-    Ok((parts(whole)?, len))
+/// Reads the record at the front of `bytes`, which has passed [`decode`] or [`checked_len`] before.
+#[inline]
+pub(crate) fn reread(bytes: &[u8]) -> Option<Record<'_>> {
+    split_parts(bytes.get(..peek_len(bytes).ok()?)?)
 }
 
 fn parts(whole: &[u8]) -> Result<Record<'_>, RecordFault> {
     split_parts(whole).ok_or(RecordFault::Parts)
 }
 
+#[inline]
 fn split_parts(whole: &[u8]) -> Option<Record<'_>> {
     let mut head = Cursor::new(whole);
     let _len = head.take_u32()?;

@@ -123,10 +123,11 @@ impl SegmentView {
         let mut id = from;
         let mut is_first = out.is_empty();
         while id < until {
-            let (len, next) = match self.record_at(offset, id) {
-                Ok(step) => step,
-                Err(_) if id > from => return Ok(id),
-                Err(damage) => return Err(damage),
+            let Some(len) = self.len_at(offset, id) else {
+                if id > from {
+                    return Ok(id);
+                }
+                return Err(self.damage_of(offset, id));
             };
             if !budget.take(len, is_first) {
                 break;
@@ -134,7 +135,7 @@ impl SegmentView {
             is_first = false;
             out.push(u32::try_from(offset).unwrap_or(u32::MAX), len);
             offset = self.skip_batch_header(offset + len);
-            id = next;
+            id = id.next().unwrap_or(EventId::MAX);
         }
         Ok(id)
     }
@@ -157,11 +158,11 @@ impl SegmentView {
             if self.has_bad_batch_header(end, offset) {
                 break;
             }
-            let Ok((len, next)) = self.record_at(offset, id) else {
+            let Some(len) = self.len_at(offset, id) else {
                 break;
             };
             end = offset + len;
-            id = next;
+            id = id.next().unwrap_or(EventId::MAX);
         }
         Ok((start, end, id))
     }
@@ -179,18 +180,17 @@ impl SegmentView {
         // stretch of 64 costs one index step and is mostly within the caller's budget.
         const STRETCH: u64 = 64;
         let mut until = until;
+        let mut places = Vec::new();
         out.push_part(self.bytes.clone());
         while from < until {
             let start = EventId::new(until.get().saturating_sub(STRETCH))
                 .map_or(from, |start| start.max(from));
-            let mut places = Vec::new();
             let mut id = start;
             let mut offset = None;
             while id < until {
                 // What stands between two records may be damaged and the second of them whole: a
                 // step that fails is not yet damage to the record.
-                let next =
-                    offset.and_then(|offset| Some((offset, self.record_at(offset, id).ok()?.0)));
+                let next = offset.and_then(|offset| Some((offset, self.len_at(offset, id)?)));
                 let found = match next {
                     Some(next) => Ok(next),
                     None => self.find(id).map(|(_, offset, len)| (offset, len)),
@@ -212,7 +212,7 @@ impl SegmentView {
                 let Some(next) = id.next() else { break };
                 id = next;
             }
-            for (id, offset, len) in places.into_iter().rev() {
+            for (id, offset, len) in places.drain(..).rev() {
                 if !budget.take(len, out.is_empty()) {
                     return Ok(until);
                 }
@@ -231,13 +231,19 @@ impl SegmentView {
         }
     }
 
-    /// The length of the record at `offset`, which must be `id`, and the id after it; checked.
-    fn record_at(&self, offset: usize, id: EventId) -> Result<(usize, EventId), Damage> {
+    /// The length of the record at `offset` if that is `id`, and whole.
+    #[inline]
+    fn len_at(&self, offset: usize, id: EventId) -> Option<usize> {
+        record::checked_len(self.bytes.get(offset..)?, self.masks.record, id)
+    }
+
+    /// What is wrong at `offset`, where [`len_at`](Self::len_at) has not found `id`.
+    #[cold]
+    fn damage_of(&self, offset: usize, id: EventId) -> Damage {
         let rest = self.bytes.get(offset..).unwrap_or_default();
         match record::decode(rest, self.masks.record) {
-            Ok((record, len)) if record.id == id => Ok((len, id.next().unwrap_or(EventId::MAX))),
-            Ok(_) => Err(self.damage_at(id, offset)),
-            Err(fault) => Err(self.damage(id, offset, describe(fault))),
+            Ok(_) => self.damage_at(id, offset),
+            Err(fault) => self.damage(id, offset, describe(fault)),
         }
     }
 
