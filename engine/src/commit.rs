@@ -95,6 +95,8 @@ pub(crate) struct Writer {
     recorded_at_us: u64,
     group: Vec<Member>,
     group_len: usize,
+    /// Batches that were refused because of what is in the group, perhaps.
+    refused: Vec<(Ticket<Result<Receipt, AppendError>>, AppendError)>,
     /// When the tail was last synced, by the log's clock.
     synced_at_us: u64,
     /// The last thing in the tail is the mark of a clean stop.
@@ -132,6 +134,7 @@ impl Writer {
             recorded_at_us,
             group: Vec::new(),
             group_len: 0,
+            refused: Vec::new(),
             is_clean,
             ranks: Vec::new(),
         }
@@ -163,16 +166,20 @@ impl Writer {
             match request {
                 Request::Append { batch, ticket } => self.append(batch, ticket),
                 Request::Flush { ticket } => {
-                    self.commit();
-                    ticket.answer(self.make_durable());
+                    let committed = self.commit();
+                    ticket.answer(committed.and_then(|()| self.make_durable()));
                 }
                 Request::Close { ticket } => {
-                    self.commit();
-                    ticket.answer(self.close());
+                    let committed = self.commit();
+                    ticket.answer(committed.and_then(|()| self.close()));
                 }
             }
         }
-        self.commit();
+        // Whoever waited has been answered, with the failure too; and a log that is never idle, since
+        // something is always refused, must be synced in time all the same.
+        if self.commit().is_ok() && !self.tail.is_synced() && self.is_sync_due() {
+            let _answered = self.make_durable();
+        }
     }
 
     /// How long the writer may sleep before it has something to do by itself.
@@ -216,7 +223,16 @@ impl Writer {
             }
             Err(error) => {
                 self.shared.counters.appends_refused.add(1);
-                ticket.answer(Err(error));
+                // What is refused because of a batch of this group is told so when that one is
+                // durable, and not before: a crash could take the reason back.
+                match error {
+                    AppendError::Ranks(_) | AppendError::Condition { .. }
+                        if !self.group.is_empty() =>
+                    {
+                        self.refused.push((ticket, error));
+                    }
+                    _ => ticket.answer(Err(error)),
+                }
             }
         }
     }
@@ -236,20 +252,17 @@ impl Writer {
             });
         }
         if self.group_len > 0 && self.group_len + batch.encoded_len() > GROUP_LEN_MAX {
-            self.commit();
+            self.commit()?;
         }
         let len = batch_format::HEADER_LEN + self.group_len + batch.encoded_len();
         if len as u64 > self.tail.room() {
-            self.commit();
+            self.commit()?;
             let len = batch_format::HEADER_LEN + batch.encoded_len();
             if len as u64 > self.tail.room() {
                 self.roll()?;
             }
         }
-        match self.failure() {
-            Some(why) => Err(AppendError::Failed(why)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Decides whether the batch is stored; if so it has its ids, ranks and times afterwards.
@@ -290,22 +303,22 @@ impl Writer {
         // The records of earlier batches of this group count too, so they have to be in the index;
         // readers do not see them there before they are published.
         self.tags.apply();
-        let view = self
-            .shared
-            .tags
-            .view(self.shared.first().get(), self.next.get());
         for (index, condition) in batch.conditions.iter().enumerate() {
-            let last = view
+            // Only what comes after counts, so the search ends there, however old the log is.
+            let last = self
+                .shared
+                .tags
+                .view(condition.after.saturating_add(1), self.next.get())
                 .query(&condition.query, Direction::Backward, self.next.get() - 1)
                 .next_id();
             match last {
-                Ok(Some(found)) if found > condition.after => {
+                Ok(Some(found)) => {
                     return Err(AppendError::Condition {
                         index,
                         found: EventId::new(found).unwrap_or(EventId::FIRST),
                     });
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(error) => return Err(self.not_ready(&error)),
             }
         }
@@ -384,39 +397,54 @@ impl Writer {
         }
     }
 
-    /// Steps 3 to 6 for the group.
-    fn commit(&mut self) {
+    /// Steps 3 to 6 for the group. After an error the log has failed, and everybody in the group has
+    /// been told.
+    fn commit(&mut self) -> Result<(), AppendError> {
         if self.group.is_empty() {
-            return;
+            return Ok(());
         }
-        let mut group = std::mem::take(&mut self.group);
+        let group = std::mem::take(&mut self.group);
+        let refused = std::mem::take(&mut self.refused);
         self.group_len = 0;
+        let outcome = self.store(group);
+        for (ticket, error) in refused {
+            ticket.answer(Err(match &outcome {
+                Ok(()) => error,
+                Err(why) => AppendError::Failed(Arc::clone(why)),
+            }));
+        }
+        outcome.map_err(AppendError::Failed)?;
+        self.after_commit();
+        Ok(())
+    }
+
+    fn store(&mut self, group: Vec<Member>) -> Result<(), Arc<str>> {
         if let Err(error) = self.write(&group) {
             let why = self.fail("could not write to the log", &error);
-            return Self::answer_unknown(group, &why);
+            answer_unknown(group, &why);
+            return Err(why);
         }
         let level = self.shared.options.durability;
-        let wants_sync =
-            |member: &Member| member.batch.durability.unwrap_or(level) == Durability::Sync;
-        let must_sync =
-            level == Durability::Sync || group.iter().any(wants_sync) || self.is_sync_due();
-        if must_sync {
-            // Those who asked for less than the log gives need not wait for the sync.
-            let (waiting, early): (Vec<_>, Vec<_>) = group.into_iter().partition(wants_sync);
-            for member in early {
-                self.answer(member);
-            }
-            if let Err(error) = self.sync() {
-                let why = self.fail("could not sync the log", &error);
-                return Self::answer_unknown(waiting, &why);
-            }
-            group = waiting;
+        let (waiting, early): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .partition(|member| member.batch.durability.unwrap_or(level) == Durability::Sync);
+        let must_sync = level == Durability::Sync || !waiting.is_empty() || self.is_sync_due();
+        if level == Durability::Os {
+            // What the log does not promise to survive is readable before it does.
+            self.publish();
         }
-        self.publish();
-        for member in group {
-            self.answer(member);
+        // Those who asked for less than the log gives need not wait for the sync.
+        self.answer(early);
+        if must_sync && let Err(error) = self.sync() {
+            let why = self.fail("could not sync the log", &error);
+            answer_unknown(waiting, &why);
+            return Err(why);
         }
-        self.after_commit();
+        if level == Durability::Sync {
+            self.publish();
+        }
+        self.answer(waiting);
+        Ok(())
     }
 
     fn write(&mut self, group: &[Member]) -> std::io::Result<()> {
@@ -473,21 +501,14 @@ impl Writer {
         self.shared.publish(self.next);
     }
 
-    fn answer(&self, member: Member) {
-        let Member {
-            mut receipt,
-            ticket,
-            ..
-        } = member;
-        receipt.durable_id = self.shared.durable().get() - 1;
-        ticket.answer(Ok(receipt));
-    }
-
-    fn answer_unknown(group: Vec<Member>, why: &Arc<str>) {
-        for member in group {
-            member
-                .ticket
-                .answer(Err(AppendError::Unknown(Arc::clone(why))));
+    fn answer(&self, members: Vec<Member>) {
+        let durable_id = self.shared.durable().get() - 1;
+        for member in members {
+            let receipt = Receipt {
+                durable_id,
+                ..member.receipt
+            };
+            member.ticket.answer(Ok(receipt));
         }
     }
 
@@ -536,6 +557,9 @@ impl Writer {
 
     /// Seals the tail and goes on with a new segment (FORMAT.md, section 3).
     fn roll(&mut self) -> Result<(), AppendError> {
+        if let Some(why) = self.failure() {
+            return Err(AppendError::Failed(why));
+        }
         while self.shared.tags.frozen_len() >= FROZEN_PIECES_MAX {
             if let Err(error) = self.shared.tags.flush_oldest() {
                 return Err(self.no_index_room(&error));
@@ -629,6 +653,14 @@ impl Writer {
     }
 }
 
+fn answer_unknown(group: Vec<Member>, why: &Arc<str>) {
+    for member in group {
+        member
+            .ticket
+            .answer(Err(AppendError::Unknown(Arc::clone(why))));
+    }
+}
+
 /// Gives a prepared file its header and name; the tail of it, for readers and for the writer.
 pub(crate) fn open_segment(
     shared: &Shared,
@@ -677,7 +709,7 @@ pub(crate) fn begin_segment(
         ..Chain::start(&header)
     };
     let active = ActiveSegment::new(header, Arc::clone(file));
-    let tail = Tail::new(Arc::clone(file), header, chain, new_salt(options));
+    let tail = Tail::new(Arc::clone(file), header, chain, new_salt(options), None);
     Ok((active, tail))
 }
 

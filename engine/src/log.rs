@@ -125,9 +125,17 @@ impl Log {
         match shared.options.background {
             Background::Inline => *shared.inline_writer.lock() = Some(writer),
             Background::Threads => {
-                threads.push(spawn("strandlog-writer", move || writer.run())?);
+                let written = spawn("strandlog-writer", move || writer.run())?;
                 let upkept = Arc::clone(&shared);
-                threads.push(spawn("strandlog-upkeep", move || upkeep::run(&upkept))?);
+                match spawn("strandlog-upkeep", move || upkeep::run(&upkept)) {
+                    Ok(upkept) => threads.extend([written, upkept]),
+                    Err(error) => {
+                        // The writer holds the directory as long as it runs.
+                        shared.end_writes(Health::Closed);
+                        let _ended = written.join();
+                        return Err(error.into());
+                    }
+                }
             }
         }
         let inner = Inner {
@@ -298,7 +306,14 @@ impl Log {
             let Some(id) = EventId::new(middle) else {
                 break;
             };
-            let records = scan::read(shared, id)?;
+            let records = match scan::read(shared, id) {
+                // Retention has been faster: what is gone was before.
+                Err(ReadError::Expired { first_id }) => {
+                    low = first_id.get().max(middle + 1);
+                    continue;
+                }
+                read => read?,
+            };
             let is_before = records
                 .get(0)
                 .is_some_and(|record| record.recorded_at_us < recorded_at_us);
@@ -414,12 +429,14 @@ impl Inner {
         }
         self.checkpoints.close();
         let (ticket, answer) = ticket();
-        let outcome = match self.shared.queue.push(Request::Close { ticket }, 0) {
+        let outcome = match self.shared.queue.push_always(Request::Close { ticket }) {
             Ok(()) => {
                 self.shared.work_inline();
                 answer.wait().unwrap_or_else(|| Err(writer_gone()))
             }
-            Err((_, refusal)) => Err(refused(refusal)),
+            // Somebody else has closed it since.
+            Err(_) if self.shared.health() == Health::Closed => return Ok(()),
+            Err((_, why)) => Err(AppendError::Failed(why)),
         };
         self.shared.end_writes(Health::Closed);
         self.shared.upkeep.stop();
@@ -428,7 +445,7 @@ impl Inner {
             let _ended = thread.join();
         }
         *self.shared.inline_writer.lock() = None;
-        *self.shared.lock.lock() = None;
+        upkeep::after_last_round(&self.shared, || *self.shared.lock.lock() = None);
         outcome
     }
 }
@@ -475,12 +492,125 @@ impl Shared {
     /// Makes everything appended so far durable.
     pub(crate) fn flush(&self) -> Result<(), AppendError> {
         let (ticket, answer) = ticket();
-        match self.queue.push(Request::Flush { ticket }, 0) {
+        match self.queue.push_always(Request::Flush { ticket }) {
             Ok(()) => {
                 self.work_inline();
                 answer.wait().unwrap_or_else(|| Err(writer_gone()))
             }
-            Err((_, refusal)) => Err(refused(refusal)),
+            Err((_, why)) => Err(AppendError::Failed(why)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Tag;
+    use crate::storage::sim::{Fault, Left, Repeat, SimDisk};
+
+    fn open(disk: &SimDisk) -> Log {
+        let options = Options {
+            segment_len: 16 << 10,
+            background: Background::Inline,
+            ..Options::default()
+        };
+        Log::open(disk.root(), options).unwrap().0
+    }
+
+    fn batch(tag: Tag<'_>, len: usize) -> Batch {
+        let mut batch = Batch::new();
+        batch.push(&[tag], &[&vec![7; len]]).unwrap();
+        batch
+    }
+
+    /// Appends that wait at the same time, so that they come into one group as far as they fit.
+    fn together(log: &Log, batches: Vec<Batch>) -> Vec<Result<Receipt, AppendError>> {
+        let answers: Vec<_> = batches
+            .into_iter()
+            .map(|batch| {
+                let (ticket, answer) = ticket();
+                let request = Request::Append { batch, ticket };
+                assert!(log.shared().queue.push(request, 0).is_ok());
+                Appending(answer)
+            })
+            .collect();
+        log.shared().work_inline();
+        answers.into_iter().map(Appending::wait).collect()
+    }
+
+    /// Two that fit one behind the other, and one that needs the next segment.
+    fn story(log: &Log) -> Vec<Result<Receipt, AppendError>> {
+        let tag = Tag::new(b"s");
+        together(
+            log,
+            vec![batch(tag, 3_000), batch(tag, 3_000), batch(tag, 5_000)],
+        )
+    }
+
+    #[test]
+    fn after_a_failed_call_of_a_group_the_writer_writes_nothing_more() {
+        let calm = SimDisk::new();
+        let log = open(&calm);
+        let before = calm.steps();
+        assert!(story(&log).iter().all(Result::is_ok));
+        for step in before..calm.steps() {
+            let disk = SimDisk::new();
+            let log = open(&disk);
+            disk.fail_at(step, Fault::Eio, Repeat::Once);
+            let outcomes = story(&log);
+            let stored = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+            if let Health::Failed(_) = log.health() {
+                let writes = disk.calls().len() as u64;
+                assert!(outcomes.iter().any(Result::is_err), "step {step}");
+                drop(log);
+                assert_eq!(disk.calls().len() as u64, writes, "step {step}");
+            }
+            for disk in [disk.restart(), disk.after_crash(Left::Nothing)] {
+                let log = open(&disk);
+                assert!(log.end().get() > stored as u64, "step {step}");
+                for id in 1..log.end().get() {
+                    assert!(log.read(EventId::new(id).unwrap()).unwrap().is_some());
+                }
+                assert!(story(&log).iter().all(Result::is_ok), "step {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_rests_on_a_batch_of_the_same_group_waits_for_it() {
+        let first = || batch(Tag::expecting(b"key", 0), 10);
+        let disk = SimDisk::new();
+        let log = open(&disk);
+        let outcomes = together(&log, vec![first(), first()]);
+        assert!(outcomes[0].is_ok());
+        assert!(matches!(outcomes[1], Err(AppendError::Ranks(_))));
+        for offset in 0..2 {
+            let disk = SimDisk::new();
+            let log = open(&disk);
+            disk.fail_at(disk.steps() + offset, Fault::Eio, Repeat::Once);
+            let outcomes = together(&log, vec![first(), first()]);
+            assert!(matches!(outcomes[0], Err(AppendError::Unknown(_))));
+            assert!(matches!(outcomes[1], Err(AppendError::Failed(_))));
+        }
+    }
+
+    #[test]
+    fn under_os_durability_what_is_answered_is_readable() {
+        let disk = SimDisk::new();
+        let options = Options {
+            segment_len: 16 << 10,
+            background: Background::Inline,
+            durability: crate::options::Durability::Os,
+            ..Options::default()
+        };
+        let log = Log::open(disk.root(), options).unwrap().0;
+        let mut synced = batch(Tag::new(b"s"), 10);
+        synced.set_durability(crate::options::Durability::Sync);
+        // The sync that the second one asks for fails; the first one was answered before.
+        disk.fail_at(disk.steps() + 1, Fault::Eio, Repeat::Once);
+        let outcomes = together(&log, vec![batch(Tag::new(b"s"), 10), synced]);
+        assert!(outcomes[0].is_ok());
+        assert!(matches!(outcomes[1], Err(AppendError::Unknown(_))));
+        assert!(log.read(EventId::FIRST).unwrap().is_some());
     }
 }

@@ -82,6 +82,23 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    /// Adds an item whatever waits already: for what must not be refused because others are many.
+    pub(crate) fn push_always(&self, item: T) -> Result<(), (T, Arc<str>)> {
+        let wake = {
+            let mut state = self.state.lock();
+            if let Some(why) = &state.closed {
+                let why = Arc::clone(why);
+                return Err((item, why));
+            }
+            state.items.push(item);
+            std::mem::take(&mut state.is_idle)
+        };
+        if wake {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
     /// Everything that waits; sleeps for it, no longer than `timeout` if there is one.
     pub(crate) fn take(&self, timeout: Option<Duration>) -> Taken<T> {
         let mut state = self.state.lock();
