@@ -38,7 +38,7 @@ impl fmt::Display for Damage {
 
 impl std::error::Error for Damage {}
 
-/// Why a log could not be opened. Nothing was changed on disk.
+/// Why a log could not be opened. Unless it is [`OpenError::Io`], nothing was changed on disk.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {

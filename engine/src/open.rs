@@ -236,7 +236,7 @@ fn open_existing(
     } else {
         let active = ActiveSegment::new(header, Arc::clone(&file));
         fill(&active, &bytes, &places, &mut tag_writer);
-        (active, Tail::new(file, header, chain, salt))
+        (active, Tail::new(file, header, chain, salt, ending.mark))
     };
     drop(bytes);
     let mut segments: Vec<Segment> = sealed

@@ -21,7 +21,7 @@ pub struct Retention {
     pub age_max_s: Option<u64>,
     /// The oldest segments go while the log's segment files take more than this many bytes.
     pub bytes_max: Option<u64>,
-    /// The oldest segments go while more than this many records would be left without them.
+    /// The oldest segments go while at least this many records are left without them.
     pub records_max: Option<u64>,
 }
 

@@ -1,7 +1,7 @@
 //! What the readers, the writer and the upkeep of one log share.
 //!
 //! ```text
-//! first <= durable end <= published end        (in ids; under Durability::Os the two ends swap)
+//! first <= published end <= durable end        (in ids; under Durability::Os the two ends swap)
 //!
 //! first          the oldest record that retention has left
 //! published end  readers see the records below it, and no others

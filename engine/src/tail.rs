@@ -37,20 +37,24 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Goes on behind `chain`, with a salt that no earlier open of the log had.
+    /// Goes on behind `chain`, with a salt that no earlier open of the log had. `last` is what stands
+    /// there, if it is a mark.
     pub(crate) fn new(
         file: Arc<dyn StorageFile>,
         header: SegmentHeader,
         chain: Chain,
         salt: u32,
+        last: Option<Mark>,
     ) -> Self {
+        // Recovery has synced a batch that nothing proves: the next idle second does.
+        let unproven = last.is_none() && chain.offset > HEADER_LEN;
         Self {
             file,
             header,
             masks: header.masks(),
             salt,
             chain,
-            unproven: false,
+            unproven,
         }
     }
 

@@ -21,6 +21,10 @@ use crate::tags::{MemoryTags, Span, TagError, tag_hash};
 
 /// How often upkeep looks around when nobody calls it, for retention by age and failed steps.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
+/// How many steps of a round may sit out rounds: those on the tag index and the index files.
+const STEPS: usize = 4;
+/// The longest pause of a step that fails, as a power of two, in rounds: about a minute.
+const PAUSE_EXPONENT_MAX: u32 = 6;
 /// How much is read at a time when a segment is indexed again, in bytes.
 const REINDEX_STEP_LEN: usize = 1 << 20;
 
@@ -43,6 +47,17 @@ struct SignalState {
     unindexed: Vec<EventId>,
     /// A segment that readers no longer find, and whose removal is not known to be durable.
     leaving: Option<EventId>,
+    /// For each step that may sit out rounds.
+    pauses: [Pause; STEPS],
+}
+
+/// How a step fares.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pause {
+    /// How often it has failed in a row.
+    failures: u32,
+    /// How many rounds it sits out.
+    rounds_left: u32,
 }
 
 impl UpkeepSignal {
@@ -58,9 +73,43 @@ impl UpkeepSignal {
         self.called.notify_all();
     }
 
+    /// Remembers a run file that turned out to be damaged.
+    fn note_damage(&self, error: &TagError) {
+        if let TagError::Damaged(damage) = error {
+            let mut state = self.state.lock();
+            if !state.distrusted.contains(&damage.file) {
+                state.distrusted.push(damage.file.clone());
+            }
+        }
+    }
+
     /// Whether a round has been asked for; forgets it.
     pub(crate) fn take_call(&self) -> bool {
         std::mem::take(&mut self.state.lock().is_called)
+    }
+
+    /// Whether a step sits this round out, since it has failed again and again: on a full disk a
+    /// merge would otherwise write until it is refused, round after round.
+    fn is_paused(&self, step: usize) -> bool {
+        let mut state = self.state.lock();
+        let Some(pause) = state.pauses.get_mut(step) else {
+            return false;
+        };
+        let is_paused = pause.rounds_left > 0;
+        pause.rounds_left = pause.rounds_left.saturating_sub(1);
+        is_paused
+    }
+
+    fn note_outcome(&self, step: usize, is_ok: bool) {
+        let mut state = self.state.lock();
+        if let Some(pause) = state.pauses.get_mut(step) {
+            pause.failures = if is_ok { 0 } else { pause.failures + 1 };
+            // The first failure is tried again in the next round: mostly it has passed.
+            pause.rounds_left = match pause.failures {
+                0 | 1 => 0,
+                failures => 1 << (failures - 1).min(PAUSE_EXPONENT_MAX),
+            };
+        }
     }
 
     fn is_stopped(&self) -> bool {
@@ -88,19 +137,44 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 /// One round of everything that is due.
 pub(crate) fn round(shared: &Shared) {
     let _round = shared.upkeep.round.lock();
-    for step in [expire, prepare, reindex, flush, merge, index] {
-        if shared.upkeep.is_stopped() {
-            return;
-        }
-        if step(shared).is_err() {
-            shared.counters.upkeep_failures.add(1);
+    for work in [expire, prepare] {
+        let _outcome = attempt(shared, work);
+    }
+    for (step, work) in [reindex, flush, merge, index].into_iter().enumerate() {
+        if !shared.upkeep.is_paused(step) {
+            let outcome = attempt(shared, work);
+            shared.upkeep.note_outcome(step, outcome.is_ok());
         }
     }
+}
+
+fn attempt(
+    shared: &Shared,
+    work: fn(&Shared) -> Result<(), UpkeepError>,
+) -> Result<(), UpkeepError> {
+    if shared.upkeep.is_stopped() {
+        return Ok(());
+    }
+    let outcome = work(shared);
+    if outcome.is_err() {
+        shared.counters.upkeep_failures.add(1);
+    }
+    outcome
+}
+
+/// Does `last` once no round is under way any more, and none can begin: what it gives back (the
+/// directory) must not be worked on afterwards.
+pub(crate) fn after_last_round(shared: &Shared, last: impl FnOnce()) {
+    let _round = shared.upkeep.round.lock();
+    last();
 }
 
 /// Removes what retention lets go, now.
 pub(crate) fn expire_now(shared: &Shared) -> io::Result<()> {
     let _round = shared.upkeep.round.lock();
+    if shared.upkeep.is_stopped() {
+        return Err(io::Error::other("the log is closed"));
+    }
     remove_expired(shared)
 }
 
@@ -141,16 +215,18 @@ fn reindex(shared: &Shared) -> Result<(), UpkeepError> {
     for file in distrusted {
         shared.tags.distrust(&file)?;
     }
+    let mut outcome = Ok(());
     for span in shared.tags.missing() {
         if shared.upkeep.is_stopped() {
-            return Ok(());
+            break;
         }
-        reindex_segment(shared, span)?;
         // Each piece is written before the next is made: memory holds one or two, however many are
         // missing.
         flush(shared)?;
+        // A segment that cannot be read keeps none of the others from being indexed.
+        outcome = outcome.and(reindex_segment(shared, span));
     }
-    Ok(())
+    outcome
 }
 
 /// Rebuilds what is missing of the tag index, as far as that is possible; how many segments it were.
@@ -197,7 +273,8 @@ fn merge(shared: &Shared) -> Result<(), UpkeepError> {
 /// The outcome of a step on the tag index; damage found on the way is remembered.
 fn done(shared: &Shared, outcome: Result<bool, TagError>) -> Result<bool, UpkeepError> {
     outcome.map_err(|error| {
-        shared.note_index_trouble(&error);
+        // Without calling for another round: the next one comes by itself.
+        shared.upkeep.note_damage(&error);
         UpkeepError
     })
 }
@@ -374,12 +451,7 @@ fn finish_removal(shared: &Shared) -> io::Result<()> {
 impl Shared {
     /// Remembers that the tag index could not answer, so that upkeep mends it.
     pub(crate) fn note_index_trouble(&self, error: &TagError) {
-        if let TagError::Damaged(damage) = error {
-            let mut state = self.upkeep.state.lock();
-            if !state.distrusted.contains(&damage.file) {
-                state.distrusted.push(damage.file.clone());
-            }
-        }
+        self.upkeep.note_damage(error);
         self.upkeep.notify();
     }
 

@@ -285,7 +285,12 @@ impl Check<'_> {
     fn checkpoints(&mut self, first: EventId) -> Result<(), OpenError> {
         let name = names::checkpoints(first);
         let bytes = self.read(&name)?;
-        let end = self.report.last.map_or(0, EventId::get) + 1;
+        // Of a log whose end cannot be told no checkpoint is said to lie beyond it.
+        let end = match self.report.last {
+            Some(last) => last.get() + 1,
+            None if self.report.damage.is_empty() => 1,
+            None => u64::MAX,
+        };
         if let Err(damage) = checkpoint::check(&name, &bytes, self.log_id, first, end) {
             self.report.damage.push(damage);
         }

@@ -148,6 +148,7 @@ fn write_file(
         header,
         Chain::start(&header),
         new_salt(&shared.options),
+        None,
     );
     let mut next = first;
     let mut rest = entries;

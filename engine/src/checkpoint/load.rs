@@ -97,7 +97,7 @@ fn load_file(
         state,
         writer: Writer {
             next: chain.next,
-            tail: Some(Tail::new(file, header, chain, salt)),
+            tail: Some(Tail::new(file, header, chain, salt, ending.mark)),
             failed: None,
             is_clean: ending.mark == Some(Mark::Clean),
         },

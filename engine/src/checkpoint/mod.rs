@@ -219,6 +219,7 @@ impl Checkpoints {
         }
         let mut writer = self.writer.lock();
         let mut changed: HashMap<String, Option<Checkpoint>> = HashMap::new();
+        let mut count = self.state.read().len();
         let mut answers = Vec::with_capacity(requests.len());
         for Request {
             name,
@@ -228,7 +229,7 @@ impl Checkpoints {
         {
             let outcome = match &writer.failed {
                 Some(why) => Err(CheckpointError::Failed(Arc::clone(why))),
-                None => self.judge(&name, change, &mut changed),
+                None => self.judge(&name, change, &mut changed, &mut count),
             };
             answers.push((ticket, outcome));
         }
@@ -256,17 +257,18 @@ impl Checkpoints {
         name: &str,
         change: Change,
         changed: &mut HashMap<String, Option<Checkpoint>>,
+        count: &mut usize,
     ) -> Outcome {
         let current = match changed.get(name) {
             Some(pending) => pending.clone(),
             None => self.get(name),
         };
+        let is_new = current.is_none();
         let after = match (change, current) {
             (Change::Create(_), Some(_)) => return Err(CheckpointError::Exists),
             (Change::Create(checkpoint), None) => {
-                let added = changed.values().filter(|pending| pending.is_some()).count();
                 let checkpoints_max = self.shared.options.checkpoints_max;
-                if self.state.read().len() + added >= checkpoints_max {
+                if *count >= checkpoints_max {
                     return Err(CheckpointError::TooMany { checkpoints_max });
                 }
                 checkpoint
@@ -283,12 +285,16 @@ impl Checkpoints {
             },
             (Change::Remove, Some(current)) => {
                 changed.insert(name.to_owned(), None);
+                *count -= 1;
                 return Ok(current);
             }
         };
         let end = self.shared.published().get();
         if after.position >= end {
             return Err(CheckpointError::BeyondEnd { last_id: end - 1 });
+        }
+        if is_new {
+            *count += 1;
         }
         changed.insert(name.to_owned(), Some(after.clone()));
         Ok(after)
