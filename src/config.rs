@@ -18,6 +18,8 @@ const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 const DATA_DEFAULT: &str = "./strandlog-data";
 /// What is logged if nobody says otherwise.
 const LOG_LEVEL_DEFAULT: &str = "info";
+/// The words that are a level by themselves.
+const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// Everything the server is told from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,8 +140,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`]: the file does not parse, a name in it is unknown, a value is out of range, or
-    /// the address is not a loopback address.
+    /// [`ConfigError`]: the file does not parse, a name in it is unknown, a value is out of range, the
+    /// address is not a loopback address, or a word is no log level.
     pub fn resolve(overrides: Overrides, file: Option<(&Path, &str)>) -> Result<Self, ConfigError> {
         let (parsed, development) = match file {
             Some((path, text)) => (parse(path, text)?, false),
@@ -169,10 +171,10 @@ impl Config {
                 .log_format
                 .or(parsed.log.format)
                 .unwrap_or_default(),
-            log_level: overrides
-                .log_level
-                .or(parsed.log.level)
-                .unwrap_or_else(|| LOG_LEVEL_DEFAULT.to_owned()),
+            log_level: match overrides.log_level.or(parsed.log.level) {
+                Some(text) => log_level(text)?,
+                None => LOG_LEVEL_DEFAULT.to_owned(),
+            },
             development,
         })
     }
@@ -187,6 +189,24 @@ fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
         let what = error.message().replace('\n', " ");
         ConfigError(format!("{}{place}: {what}", path.display()))
     })
+}
+
+/// A level or directives. A word that is no level would be taken for the one part of the program
+/// that is to be logged, and everything else would be silent.
+fn log_level(text: String) -> Result<String, ConfigError> {
+    let is_known = |part: &str| {
+        part.contains(['=', '['])
+            || LOG_LEVELS
+                .iter()
+                .any(|level| part.eq_ignore_ascii_case(level))
+    };
+    match text.split(',').map(str::trim).find(|part| !is_known(part)) {
+        None => Ok(text),
+        Some(part) => Err(ConfigError(format!(
+            "log level {part:?} is none of {}, and no directive such as strandlog=debug",
+            LOG_LEVELS.join(", ")
+        ))),
+    }
 }
 
 /// An address and a port; `localhost` needs no resolver that could be told otherwise.
@@ -281,6 +301,27 @@ mod tests {
             "listen = 'a'\nlisten = 'b'\n",
             "s.toml line 2: duplicate key",
         );
+    }
+
+    #[test]
+    fn a_word_that_is_no_log_level_is_refused() {
+        for level in ["nope", "warning", "", "info,", "info,debugging", "strandlog"] {
+            refused(
+                &format!("[log]\nlevel = '{level}'"),
+                "is none of error, warn, info, debug, trace, off",
+            );
+        }
+        for level in [
+            "warn",
+            "INFO",
+            "off",
+            "strandlog=debug",
+            "info, strandlog::store=debug",
+        ] {
+            let text = format!("[log]\nlevel = '{level}'");
+            let config = resolved(Overrides::default(), Some(&text)).unwrap();
+            assert_eq!(config.log_level, level);
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_enum, env = "STRANDLOG_LOG_FORMAT")]
     log_format: Option<LogFormat>,
 
-    /// What is logged: error, warn, info, debug, trace, or directives [default: info]
+    /// What is logged: error, warn, info, debug, trace, off, or directives [default: info]
     #[arg(long, value_name = "LEVEL", env = "STRANDLOG_LOG_LEVEL")]
     log_level: Option<String>,
 }

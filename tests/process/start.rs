@@ -164,6 +164,16 @@ fn settings_that_cannot_be_used_are_refused() {
     );
     check(root, &["--config", text(&root.join("none"))], "cannot read");
     check(root, &with(&["--log-level", "strandlog=loud"]), "log level");
+    check(
+        root,
+        &with(&["--log-level", "warning"]),
+        "log level \"warning\" is none of error, warn,",
+    );
+    let output = strandlog(with_data)
+        .env("STRANDLOG_LOG_LEVEL", "nope")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
 #[test]
