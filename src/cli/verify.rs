@@ -1,20 +1,18 @@
 //! `verify`: every byte of every log, checked, without a server and without changing anything.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
-use strandlog_engine::storage::{DiskStorage, EntryKind, Storage};
+use strandlog_engine::storage::{DiskStorage, Storage};
 use strandlog_engine::{Damage, EventId, OpenError};
 
 use super::failure::CliFailure;
 use super::output::print_line;
 use super::progress::Progress;
-
-/// Where a data directory keeps its logs, each in a directory of its own name.
-const LOGS_DIRECTORY: &str = "logs";
+use crate::store::LogName;
+use crate::store::embedded::{DataDirectory, DirectoryError};
 
 /// What `verify` takes.
 #[derive(Args, Debug)]
@@ -96,27 +94,17 @@ struct Findings {
 ///
 /// Damage, with its own exit code; a directory that cannot be read or is in use.
 pub(crate) fn run(args: &VerifyArgs) -> Result<(), CliFailure> {
-    let directory = logs_directory(&args.data).map_err(|error| {
+    let unusable = |error: DirectoryError| {
         CliFailure::because(
-            format!("{} is no readable data directory", args.data.display()),
+            format!("cannot use data directory {}", args.data.display()),
             &error,
         )
-    })?;
-    let mut names: Vec<String> = directory
-        .list()
-        .map_err(|error| {
-            CliFailure::because(format!("cannot list {}", args.data.display()), &error)
-        })?
-        .into_iter()
-        .filter(|entry| matches!(entry.kind, EntryKind::Directory))
-        .map(|entry| entry.name)
-        .collect();
-    names.sort_unstable();
-
+    };
+    let directory = open(&args.data).map_err(unusable)?;
     let mut logs = Vec::new();
-    for name in names {
+    for name in directory.log_names().map_err(unusable)? {
         let finding = check(&directory, &name)
-            .map_err(|error| CliFailure::because(format!("cannot check log {name}"), &error))?;
+            .map_err(|error| unusable(DirectoryError::Log { name, error }))?;
         logs.push(finding);
     }
     let findings = Findings {
@@ -141,12 +129,14 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), CliFailure> {
     )))
 }
 
-fn logs_directory(data: &Path) -> io::Result<Arc<dyn Storage>> {
-    DiskStorage::open(data)?.directory(LOGS_DIRECTORY)
+fn open(data: &Path) -> Result<DataDirectory, DirectoryError> {
+    let root: Arc<dyn Storage> = Arc::new(DiskStorage::open(data)?);
+    DataDirectory::open_at_rest(&root)
 }
 
-fn check(directory: &Arc<dyn Storage>, name: &str) -> Result<Finding, OpenError> {
-    let storage = directory.directory(name)?;
+fn check(directory: &DataDirectory, name: &LogName) -> Result<Finding, OpenError> {
+    let storage = directory.log_at_rest(name)?;
+    let name = name.as_str();
     let progress = Progress::up_to(Some(0));
     let outcome = strandlog_engine::verify(&storage, &mut |done, all| {
         progress.bytes(done, all, name);

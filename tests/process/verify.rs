@@ -96,12 +96,48 @@ fn a_segment_is_shown_as_text() {
     assert!(!text.contains('\0'));
 }
 
+/// `verify` refuses the directory with one line that contains `want`.
+#[track_caller]
+fn refused(data: &Path, want: &str) {
+    let output = run(["verify", "--data", data.to_str().unwrap()]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(
+        message.starts_with("error: cannot use data directory"),
+        "{message}"
+    );
+    assert!(message.contains(want), "{message}");
+}
+
 #[test]
 fn a_directory_that_is_no_data_directory_is_one_clear_line() {
     let directory = tempfile::tempdir().unwrap();
-    let output = run(["verify", "--data", directory.path().to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(1));
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(message.lines().count(), 1, "{message}");
-    assert!(message.contains("no readable data directory"), "{message}");
+    let root = directory.path();
+    refused(root, "it holds no logs");
+    assert_eq!(fs::read_dir(root).unwrap().count(), 0);
+    fs::write(root.join("letters.txt"), "Dear Ada").unwrap();
+    refused(root, "it holds \"letters.txt\"");
+    assert_eq!(fs::read_dir(root).unwrap().count(), 1);
+}
+
+#[test]
+fn a_directory_that_no_server_would_open_is_not_called_sound() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = filled(directory.path());
+    let stray = data.join("logs/UPPER");
+    fs::create_dir(&stray).unwrap();
+    refused(&data, "it holds \"logs/UPPER\"");
+    fs::remove_dir(&stray).unwrap();
+
+    let marker = data.join("strandlog");
+    let sound = fs::read(&marker).unwrap();
+    let mut newer = sound.clone();
+    newer[8] = 99;
+    fs::write(&marker, newer).unwrap();
+    refused(&data, "format version 99");
+    fs::write(&marker, "junk").unwrap();
+    refused(&data, "it holds \"strandlog\"");
+    fs::write(&marker, sound).unwrap();
+    run_ok(["verify", "--data", data.to_str().unwrap()]);
 }

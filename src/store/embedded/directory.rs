@@ -43,6 +43,8 @@ pub enum DirectoryError {
         /// A name that does not belong there.
         name: String,
     },
+    /// It was only to be looked at, and there is nothing in it.
+    Empty,
     /// It was written by a newer version.
     Newer {
         /// Its format version.
@@ -70,6 +72,10 @@ impl fmt::Display for DirectoryError {
             Self::NotOurs { name } => write!(
                 f,
                 "it is not empty and not a data directory of strandlog: it holds {name:?}"
+            ),
+            Self::Empty => write!(
+                f,
+                "it is no data directory of strandlog yet: it holds no logs"
             ),
             Self::Newer { version } => write!(
                 f,
@@ -110,7 +116,7 @@ impl From<io::Error> for DirectoryError {
 
 /// A data directory that is ours, of a version we know, and locked.
 #[derive(Debug)]
-pub(super) struct DataDirectory {
+pub struct DataDirectory {
     /// The directory of the logs.
     logs: Arc<dyn Storage>,
     _lock: DirectoryLock,
@@ -138,8 +144,39 @@ impl DataDirectory {
         Ok(Self { logs, _lock: lock })
     }
 
+    /// Takes the directory for this process to look at it; nothing is laid out or repaired.
+    ///
+    /// # Errors
+    ///
+    /// What a start would say, and [`DirectoryError::Empty`] where it would lay out a new one.
+    pub fn open_at_rest(root: &Arc<dyn Storage>) -> Result<Self, DirectoryError> {
+        if judge(&**root)? == Found::Empty {
+            return Err(DirectoryError::Empty);
+        }
+        let lock = root.lock()?;
+        judge(&**root)?;
+        match root.directory(LOGS) {
+            Ok(logs) => Ok(Self { logs, _lock: lock }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DirectoryError::Empty),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The directory of a log that is there.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it cannot be read.
+    pub fn log_at_rest(&self, name: &LogName) -> io::Result<Arc<dyn Storage>> {
+        self.logs.directory(name.as_str())
+    }
+
     /// The names of the logs, in byte order.
-    pub(super) fn log_names(&self) -> Result<Vec<LogName>, DirectoryError> {
+    ///
+    /// # Errors
+    ///
+    /// Something else lies among them, or the directory cannot be read.
+    pub fn log_names(&self) -> Result<Vec<LogName>, DirectoryError> {
         let mut names = Vec::new();
         for entry in self.logs.list()? {
             match (entry.kind, entry.name.parse()) {

@@ -15,14 +15,13 @@ use crate::clock::Clock;
 
 use super::{CreateError, Created, Durability, LogName, LogStore, Pending, Store, StoreLimits};
 use blocking::Blocking;
-use directory::DataDirectory;
 use log::EmbeddedLog;
 
 mod blocking;
 mod directory;
 mod log;
 
-pub use directory::DirectoryError;
+pub use directory::{DataDirectory, DirectoryError};
 
 /// How a data directory is opened.
 #[derive(Clone, Debug)]
