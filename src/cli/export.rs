@@ -26,6 +26,9 @@ use crate::clock::{Clock, SystemClock};
 /// worst) with its metadata and names.
 const LINE_LEN_MAX: usize = 32 << 20;
 
+/// The ids that an event can have.
+const IDS: std::ops::RangeInclusive<u64> = 1..=i64::MAX as u64;
+
 /// What `export` takes.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -34,11 +37,11 @@ pub(crate) struct ExportArgs {
     target: Target,
 
     /// The first id [default: the oldest event kept]
-    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(IDS))]
     from: Option<u64>,
 
     /// The last id, inclusive [default: the newest event]
-    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(IDS))]
     to: Option<u64>,
 
     /// Only events of this stream
@@ -90,6 +93,13 @@ struct Summary {
 /// A server that refuses or stays away, an answer that is not whole, a file that cannot be written.
 /// A file is then not there, or what it was before.
 pub(crate) async fn run(args: ExportArgs) -> Result<(), CliFailure> {
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from > to
+    {
+        return Err(CliFailure::usage(format!(
+            "--from {from} is above --to {to}: there is nothing between them"
+        )));
+    }
     let clock = SystemClock::new();
     let started = clock.moment();
     let mut client = Client::new(args.target.url.clone());

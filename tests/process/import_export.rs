@@ -247,3 +247,16 @@ fn real_flights_come_back_as_they_were_imported() {
         .collect();
     assert_eq!(got, want);
 }
+
+#[test]
+fn a_range_that_cannot_be_is_a_wrong_call() {
+    for (from, to, want) in [
+        ("3", "2", "--from 3 is above --to 2"),
+        ("0", "2", "0 is not in 1..=9223372036854775807"),
+    ] {
+        let output = run(["export", "--from", from, "--to", to]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(want), "{message}");
+    }
+}
