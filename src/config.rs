@@ -305,7 +305,14 @@ mod tests {
 
     #[test]
     fn a_word_that_is_no_log_level_is_refused() {
-        for level in ["nope", "warning", "", "info,", "info,debugging", "strandlog"] {
+        for level in [
+            "nope",
+            "warning",
+            "",
+            "info,",
+            "info,debugging",
+            "strandlog",
+        ] {
             refused(
                 &format!("[log]\nlevel = '{level}'"),
                 "is none of error, warn, info, debug, trace, off",

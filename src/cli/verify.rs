@@ -104,7 +104,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), CliFailure> {
     let mut logs = Vec::new();
     for name in directory.log_names().map_err(unusable)? {
         let finding = check(&directory, &name)
-            .map_err(|error| unusable(DirectoryError::Log { name, error }))?;
+            .map_err(|error| unusable(DirectoryError::of_log(name, error)))?;
         logs.push(finding);
     }
     let findings = Findings {

@@ -141,3 +141,30 @@ fn a_directory_that_no_server_would_open_is_not_called_sound() {
     fs::write(&marker, sound).unwrap();
     run_ok(["verify", "--data", data.to_str().unwrap()]);
 }
+
+#[test]
+fn a_log_that_has_lost_its_files_is_neither_sound_nor_begun_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = filled(directory.path());
+    let log = data.join("logs/default");
+    for entry in fs::read_dir(&log).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap() != "begun" {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let want = "log \"default\": the log has lost its segment files";
+    refused(&data, want);
+    let output = run([
+        "--data",
+        data.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+        "--log-level",
+        "error",
+    ]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains(want), "{message}");
+    assert_eq!(fs::read_dir(&log).unwrap().count(), 1);
+}

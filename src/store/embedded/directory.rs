@@ -3,7 +3,8 @@
 //! ```text
 //! strandlog        16 bytes: the magic, the format version (u32, little-endian), zeros
 //! lock             held while a process has the directory open
-//! logs/NAME/       one log of the engine each
+//! logs/NAME/       one log of the engine each, and in it
+//! logs/NAME/begun  empty: the log has had segments
 //! ```
 //!
 //! Whatever speaks against opening is found before anything is written, so that a refusal leaves
@@ -24,6 +25,9 @@ const MARKER: &str = "strandlog";
 const MARKER_UNFINISHED: &str = "strandlog.new";
 /// What file systems put into a directory of their own accord.
 const LOST_AND_FOUND: &str = "lost+found";
+/// The file in a log's directory that says that the log has been open. Without it a log that has lost
+/// all its files would be taken for a new one, and begin again at the first id.
+const BEGUN: &str = "begun";
 /// The directory of the logs.
 const LOGS: &str = "logs";
 
@@ -56,6 +60,11 @@ pub enum DirectoryError {
     Full(io::Error),
     /// The disk failed, or the directory cannot be read.
     Io(io::Error),
+    /// A log in it has been written to, and there is no segment left of it.
+    Lost {
+        /// Which.
+        name: LogName,
+    },
     /// A log in it could not be opened.
     Log {
         /// Which.
@@ -84,6 +93,11 @@ impl fmt::Display for DirectoryError {
             Self::NotWritable(error) => write!(f, "it is not writable: {error}"),
             Self::Full(error) => write!(f, "the disk is full: {error}"),
             Self::Io(error) => write!(f, "it cannot be opened: {error}"),
+            Self::Lost { name } => write!(
+                f,
+                "log {name:?}: the log has lost its segment files",
+                name = name.as_str()
+            ),
             Self::Log { name, error } => {
                 write!(f, "log {name:?}: {error}", name = name.as_str())?;
                 let mut cause = std::error::Error::source(error);
@@ -98,6 +112,17 @@ impl fmt::Display for DirectoryError {
 }
 
 impl std::error::Error for DirectoryError {}
+
+impl DirectoryError {
+    /// What the engine says about one of the logs. It knows nothing of [`BEGUN`]: without a segment
+    /// beside it, that is a name of somebody else.
+    pub(crate) fn of_log(name: LogName, error: OpenError) -> Self {
+        match error {
+            OpenError::NotALog { name: foreign } if foreign == BEGUN => Self::Lost { name },
+            error => Self::Log { name, error },
+        }
+    }
+}
 
 impl From<io::Error> for DirectoryError {
     fn from(error: io::Error) -> Self {
@@ -228,6 +253,19 @@ fn judge(root: &dyn Storage) -> Result<Found, DirectoryError> {
     match foreign {
         None => Ok(Found::Empty),
         Some(entry) => Err(DirectoryError::NotOurs { name: entry.name }),
+    }
+}
+
+/// Notes that a log has been open. Not before it is: until it has a segment, a crash may leave the
+/// directory empty.
+pub(super) fn mark_begun(log: &dyn Storage) -> io::Result<()> {
+    match log.create(BEGUN, 0) {
+        Ok(file) => {
+            file.sync()?;
+            log.sync_names()
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -96,7 +96,7 @@ impl EmbeddedStore {
                 .and_then(|storage| shared.open_log(&name, storage));
             match opened {
                 Ok(log) => shared.logs.write().insert(name, Arc::new(log)),
-                Err(error) => return Err(DirectoryError::Log { name, error }),
+                Err(error) => return Err(DirectoryError::of_log(name, error)),
             };
         }
         *shared.directory.lock() = Some(directory);
@@ -126,7 +126,15 @@ impl Shared {
             ..Options::default()
         };
         let durability = options.durability;
-        let (log, report) = Log::open(storage, options)?;
+        let (log, report) = Log::open(Arc::clone(&storage), options)?;
+        if let Err(error) = directory::mark_begun(&*storage) {
+            // The log is whole without it: a full disk keeps nobody from reading.
+            tracing::warn!(
+                log = name.as_str(),
+                %error,
+                "not marked as begun; the loss of all its files would go unnoticed"
+            );
+        }
         tell(name, &log, &report);
         Ok(EmbeddedLog {
             log,
