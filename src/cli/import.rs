@@ -45,7 +45,8 @@ pub(crate) struct ImportArgs {
     batch: u16,
 
     /// What the lines without an `idempotencyKey` are known by, together with their number and
-    /// their content [default: the name of the file]
+    /// their content; needed for such lines from standard input [default: the name of the file,
+    /// without its directory and `.gz`]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
 
@@ -63,7 +64,9 @@ A line is an event: {\"stream\":\"s\",\"type\":\"T\",\"data\":{...}}, with \"tim
 \"eventId\" and \"idempotencyKey\" as you like. What `export` writes can be imported.
 
 Running the same import again stores nothing twice, and one that was stopped goes on: events are
-known by their idempotencyKey, or else by source, line number and content.
+known by their idempotencyKey, or else by source, line number and content. The source is the name of
+the file and not its path: a moved file is the same one, and so are equal lines at the same place of
+two files with one name in different directories, unless --source tells them apart.
 
 Examples:
   strandlog import events.ndjson.gz
@@ -135,15 +138,12 @@ pub(crate) async fn run(args: ImportArgs) -> Result<(), CliFailure> {
     let input = Input::open(&args.file).map_err(|error| {
         CliFailure::because(format!("cannot read {}", args.file.display()), &error)
     })?;
-    let source = match args.source {
-        Some(source) => source,
-        None => name_of(&args.file),
-    };
+    let source = args.source.or_else(|| name_of(&args.file));
     let progress = Progress::up_to(input.len);
     let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
     let reader = tokio::task::spawn_blocking({
         let batch_max = usize::from(args.batch);
-        move || read_batches(input.lines, &source, batch_max, &sender)
+        move || read_batches(input.lines, source.as_deref(), batch_max, &sender)
     });
 
     let clock = SystemClock::new();
@@ -202,23 +202,27 @@ pub(crate) async fn run(args: ImportArgs) -> Result<(), CliFailure> {
     }
 }
 
-/// The name of a file without its directory; `.gz` does not make it another source.
-fn name_of(path: &Path) -> String {
+/// The name of a file without its directory; `.gz` does not make it another source. Standard input
+/// has none: two inputs would pass for one.
+fn name_of(path: &Path) -> Option<String> {
+    if path == Path::new("-") {
+        return None;
+    }
     let name = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
-    match name.strip_suffix(".gz") {
+    Some(match name.strip_suffix(".gz") {
         Some(name) => name.to_owned(),
         None => name,
-    }
+    })
 }
 
 /// Hands over the lines in batches, up to the first that is no JSON object; those before it are
 /// handed over all the same.
 fn read_batches(
     mut lines: Lines,
-    source: &str,
+    source: Option<&str>,
     batch_max: usize,
     batches: &mpsc::Sender<Batch>,
 ) -> Result<(), BadLine> {
@@ -290,7 +294,7 @@ impl Importer {
     async fn store(&mut self, batch: Batch) -> Result<(), String> {
         let refused = match self.send(&batch).await {
             Ok(()) => return Ok(()),
-            Err(CallFailure::Refused(refusal)) => refusal,
+            Err(CallFailure::Refused(refusal)) => refusal.of_a_line(),
             Err(failure @ (CallFailure::NoAnswer(_) | CallFailure::Broken(_))) => {
                 return Err(failure.to_string());
             }
@@ -384,7 +388,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let (sender, mut batches) = mpsc::channel(64);
         let lines = Input::open(&path).unwrap().lines;
-        let end = read_batches(lines, "s", batch_max, &sender).map_err(|line| line.number);
+        let end = read_batches(lines, Some("s"), batch_max, &sender).map_err(|line| line.number);
         drop(sender);
         let mut numbers = Vec::new();
         while let Some(batch) = batches.blocking_recv() {

@@ -54,11 +54,11 @@ impl<'de> Deserialize<'de> for Members<'de> {
 ///
 /// # Errors
 ///
-/// Why the line is no JSON object, in words; `out` is as it was. Whether it is an event is for the
+/// Why the line is no JSON object, or that it has no key and comes from nowhere; `out` is as it was. Whether it is an event is for the
 /// server to say.
 pub(crate) fn prepare(
     line: &[u8],
-    source: &str,
+    source: Option<&str>,
     number: u64,
     out: &mut Vec<u8>,
 ) -> Result<(), String> {
@@ -70,11 +70,22 @@ pub(crate) fn prepare(
         out.push(b'\n');
         return Ok(());
     }
+    let derived = match (has_key, source) {
+        (true, _) => None,
+        (false, Some(source)) => Some(derived_key(line, source, number)),
+        (false, None) => {
+            return Err(
+                "it has no idempotencyKey, and standard input has no name that could stand in for \
+                 one: give it one with --source"
+                    .to_owned(),
+            );
+        }
+    };
     let start = out.len();
     out.push(b'{');
-    if !has_key {
+    if let Some(key) = derived {
         out.extend_from_slice(b"\"idempotencyKey\":\"");
-        out.extend_from_slice(derived_key(line, source, number).as_bytes());
+        out.extend_from_slice(key.as_bytes());
         out.push(b'"');
     }
     for (name, value) in &members {
@@ -124,7 +135,7 @@ mod tests {
 
     fn prepared(line: &str, source: &str, number: u64) -> Result<String, String> {
         let mut out = Vec::new();
-        prepare(line.as_bytes(), source, number, &mut out)?;
+        prepare(line.as_bytes(), Some(source), number, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -174,10 +185,10 @@ mod tests {
             ("no", "expected ident at column 2"),
         ] {
             let mut out = b"before".to_vec();
-            let error = prepare(line.as_bytes(), "f", 3, &mut out).unwrap_err();
+            let error = prepare(line.as_bytes(), Some("f"), 3, &mut out).unwrap_err();
             assert!(error.contains(want), "{line}: {error}");
             assert_eq!(out, b"before");
         }
-        assert!(prepare(b"{\"a\":\"\xff\"}", "f", 1, &mut Vec::new()).is_err());
+        assert!(prepare(b"{\"a\":\"\xff\"}", Some("f"), 1, &mut Vec::new()).is_err());
     }
 }

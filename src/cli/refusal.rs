@@ -16,6 +16,8 @@ struct Problem {
     title: Option<String>,
     detail: Option<String>,
     index: Option<usize>,
+    line: Option<u64>,
+    offset: Option<u64>,
 }
 
 impl Problem {
@@ -28,6 +30,8 @@ impl Problem {
                 .or(self.title)
                 .unwrap_or_else(|| "no reason given".to_owned()),
             index: self.index,
+            line: self.line,
+            offset: self.offset,
             retry_after: None,
         }
     }
@@ -41,6 +45,10 @@ pub(crate) struct Refusal {
     detail: String,
     /// Which event of the batch it is about, from 0.
     pub(crate) index: Option<usize>,
+    /// Which line of the request.
+    line: Option<u64>,
+    /// Which byte of the request.
+    offset: Option<u64>,
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -63,6 +71,8 @@ impl Refusal {
                     .take(Self::QUOTE_MAX)
                     .collect(),
                 index: None,
+                line: None,
+                offset: None,
                 retry_after,
             },
         }
@@ -78,6 +88,31 @@ impl Refusal {
         let Last { problem } = serde_json::from_slice(line).ok()?;
         let status = problem.status?;
         Some(problem.into_refusal(status))
+    }
+
+    /// The member and the reason, for somebody who knows lines of a file: not where in the request it
+    /// was, nor that nothing of the request was stored.
+    pub(crate) fn of_a_line(mut self) -> Self {
+        let mut what = self.detail.as_str();
+        what = what.strip_suffix("; nothing was stored").unwrap_or(what);
+        if let Some(offset) = self.offset {
+            let place = format!(" (at byte {offset} of the body)");
+            what = what.strip_suffix(&*place).unwrap_or(what);
+        }
+        if let Some(index) = self.index {
+            let mut place = format!("event {index}");
+            if let Some(line) = self.line {
+                place.push_str(&format!(" (line {line})"));
+            }
+            if let Some(rest) = what.strip_prefix(&*place) {
+                what = [", ", ": "]
+                    .iter()
+                    .find_map(|between| rest.strip_prefix(between))
+                    .unwrap_or(what);
+            }
+        }
+        self.detail = what.to_owned();
+        self
     }
 
     /// Whether the same request may pass later.

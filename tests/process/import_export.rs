@@ -173,6 +173,15 @@ fn a_bad_line_is_named_and_what_comes_before_it_is_stored() {
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(message.starts_with("error: line 71: "), "{message}");
         assert!(message.contains("before it"), "{message}");
+        for elsewhere in ["(line", "at byte", "event 20", "nothing was stored"] {
+            assert!(!message.contains(elsewhere), "{message}");
+        }
+        if name == "member" {
+            assert!(
+                message.starts_with("error: line 71: member 'typ': "),
+                "{message}"
+            );
+        }
         assert_eq!(message.lines().count(), 1, "{message}");
         assert_eq!(server.last_id(), 70);
     }
@@ -259,4 +268,34 @@ fn a_range_that_cannot_be_is_a_wrong_call() {
         assert_eq!(output.status.code(), Some(2), "{message}");
         assert!(message.contains(want), "{message}");
     }
+}
+
+#[test]
+fn lines_without_a_key_from_standard_input_need_a_source() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&directory.path().join("data"));
+    let piped = |text: &str, more: &[&str]| {
+        let mut importer = strandlog(["import", "-", "--url", &server.url()])
+            .args(more)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = importer.stdin.take().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+        drop(stdin);
+        importer.wait_with_output().unwrap()
+    };
+    let line = "{\"stream\":\"a\",\"type\":\"T\",\"data\":1}\n";
+    let output = piped(line, &[]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(
+        message.starts_with("error: line 1: ") && message.contains("--source"),
+        "{message}"
+    );
+    assert!(piped(line, &["--source", "s"]).status.success());
+    let with_key = "{\"stream\":\"a\",\"type\":\"T\",\"idempotencyKey\":\"k\",\"data\":1}\n";
+    assert!(piped(with_key, &[]).status.success());
+    assert_eq!(server.last_id(), 2);
 }
