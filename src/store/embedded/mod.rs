@@ -93,7 +93,7 @@ impl EmbeddedStore {
             let opened = directory
                 .log(&name)
                 .map_err(OpenError::Io)
-                .and_then(|storage| shared.open_log(&name, storage));
+                .and_then(|storage| shared.open_log(&name, &storage));
             match opened {
                 Ok(log) => shared.logs.write().insert(name, Arc::new(log)),
                 Err(error) => return Err(DirectoryError::of_log(name, error)),
@@ -108,7 +108,7 @@ impl Shared {
     fn open_log(
         &self,
         name: &LogName,
-        storage: Arc<dyn Storage>,
+        storage: &Arc<dyn Storage>,
     ) -> Result<EmbeddedLog, OpenError> {
         let options = Options {
             segment_len: if name.is_hidden() {
@@ -126,8 +126,8 @@ impl Shared {
             ..Options::default()
         };
         let durability = options.durability;
-        let (log, report) = Log::open(Arc::clone(&storage), options)?;
-        if let Err(error) = directory::mark_begun(&*storage) {
+        let (log, report) = Log::open(Arc::clone(storage), options)?;
+        if let Err(error) = directory::mark_begun(&**storage) {
             // The log is whole without it: a full disk keeps nobody from reading.
             tracing::warn!(
                 log = name.as_str(),
@@ -158,7 +158,7 @@ impl Shared {
         let log = directory
             .log(&name)
             .map_err(OpenError::Io)
-            .and_then(|storage| self.open_log(&name, storage))
+            .and_then(|storage| self.open_log(&name, &storage))
             .map_err(|error| match error {
                 OpenError::Io(error) if strandlog_engine::storage::is_full(&error) => {
                     CreateError::Full
