@@ -54,21 +54,15 @@ async fn read(
     log: Log,
     stream: Option<&StreamName<'_>>,
 ) -> Result<Reply, Refusal> {
-    // The tag is taken before the events: a tag that is older than the reply costs a reader a
-    // refusal, one that is newer would let a writer overlook an event.
-    let stream_tag = match stream {
-        Some(stream) => log.last_sequence(stream).await?.map(etag::strong),
-        None => None,
-    };
     match call.negotiate(&[JSON, NDJSON, SSE, RECORDS])? {
         0 => {
             let asked = select::parse(call, stream, PAGE)?;
-            let reading = begin(call, &log, &asked).await?;
+            let (reading, stream_tag) = begin(call, &log, stream, &asked).await?;
             page(call, &asked, reading, stream_tag).await
         }
         1 => {
             let asked = select::parse(call, stream, WHOLE)?;
-            let reading = begin(call, &log, &asked).await?;
+            let (reading, stream_tag) = begin(call, &log, stream, &asked).await?;
             let ids = reading.ids();
             let settled = reading.is_settled();
             let tag = stream_tag.or_else(|| settled.then(|| range_tag("ndjson", &ids)));
@@ -84,7 +78,10 @@ async fn read(
         2 => sse::reply(call, log, select::parse(call, stream, FOLLOWING)?).await,
         _ => {
             let asked = select::parse(call, stream, WHOLE)?;
-            let reading = log.read_raw(asked.selection).await?;
+            let reading = match call.wait() {
+                Some(wait) => log.read_raw_waiting(asked.selection, wait).await?,
+                None => log.read_raw(asked.selection).await?,
+            };
             let settled = reading.is_settled();
             let tag = settled.then(|| range_tag("records", &reading.ids()));
             if let Some(tag) = &tag
@@ -99,13 +96,29 @@ async fn read(
     }
 }
 
-/// Begins a read, and waits for its first event if the client wants that.
-async fn begin(call: &Call<'_>, log: &Log, asked: &Asked) -> Result<Reading, Refusal> {
+/// Begins a read, and waits for its first event if the client wants that; the tag is that of the
+/// stream, if the read is one of a stream.
+async fn begin(
+    call: &Call<'_>,
+    log: &Log,
+    stream: Option<&StreamName<'_>>,
+    asked: &Asked,
+) -> Result<(Reading, Option<HeaderValue>), Refusal> {
     let selection = asked.selection.clone();
-    Ok(match call.wait() {
-        Some(wait) => log.read_waiting(selection, wait).await?,
-        None => log.read(selection).await?,
-    })
+    if let Some(wait) = call.wait() {
+        let reading = log.read_waiting(selection.clone(), wait).await?;
+        if stream.is_none() {
+            return Ok((reading, None));
+        }
+        // Read again below, with a tag that knows of what was waited for.
+    }
+    // The tag is taken before the events: a tag that is older than the reply costs a reader a
+    // refusal, one that is newer would let a writer overlook an event.
+    let tag = match stream {
+        Some(stream) => log.last_sequence(stream).await?.map(etag::strong),
+        None => None,
+    };
+    Ok((log.read(selection).await?, tag))
 }
 
 /// One page of JSON: `{"events":[...],"next":<id or null>,"lastId":<id>}`.

@@ -1,9 +1,11 @@
 //! Waiting for what comes: long polls, and event streams.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::client::Connection;
-use crate::harness::{EVENTS, Server, event, ids};
+use crate::harness::{EVENTS, Server, event, ids, of_stream};
 
 const SSE: &str = "text/event-stream";
 
@@ -81,7 +83,7 @@ fn a_long_poll_is_answered_by_the_event_it_waits_for() {
 #[test]
 fn a_long_poll_that_runs_out_is_an_empty_page() {
     let server = Server::start_with(|limits| {
-        limits.wait_max = std::time::Duration::from_secs(1);
+        limits.wait_max = Duration::from_secs(1);
     });
     let reply = server.ask("GET", EVENTS, &[("Prefer", "wait=999999")], "");
     assert_eq!(
@@ -148,7 +150,7 @@ fn a_stream_ends_with_its_range() {
 #[test]
 fn a_silent_stream_shows_that_it_lives() {
     let server = Server::start_with(|limits| {
-        limits.heartbeat = std::time::Duration::from_millis(50);
+        limits.heartbeat = Duration::from_millis(50);
     });
     let mut stream = Stream::open(&server, EVENTS, &[]);
     assert_eq!(stream.next_block().as_deref(), Some(":"));
@@ -189,4 +191,48 @@ fn more_streams_than_the_limit_are_refused_for_now() {
     reply.problem(503, "busy");
     assert!(reply.header("retry-after").is_some());
     drop(stream);
+}
+
+#[test]
+fn a_long_poll_of_a_stream_is_tagged_with_what_it_waited_for() {
+    let server = Server::start();
+    let stream = of_stream("s");
+    server.post(EVENTS, &event("s", "t", 1)).good();
+    for accept in ["application/json", "application/x-ndjson"] {
+        let last = server.get(&stream).header("etag").unwrap().to_owned();
+        let page = server.get(&stream).good();
+        let target = format!("{stream}?after={}", page["lastId"]);
+        let mut connection = server.connect();
+        let headers = [
+            ("Accept", accept),
+            ("Prefer", "wait=20"),
+            ("If-None-Match", &last),
+        ];
+        connection.request("GET", &target, &headers, b"");
+        std::thread::sleep(Duration::from_millis(100));
+        let published = server.post(EVENTS, &event("s", "t", 2));
+        published.good();
+        let reply = connection.read_reply(false);
+        assert_eq!(reply.status, 200, "{accept}");
+        assert_eq!(reply.header("etag"), published.header("etag"), "{accept}");
+        assert!(reply.text().contains("\"data\":2"), "{}", reply.text());
+    }
+}
+
+#[test]
+fn a_long_poll_for_records_waits_for_one() {
+    let server = Server::start();
+    let mut connection = server.connect();
+    let headers = [
+        ("Accept", "application/vnd.strandlog.records"),
+        ("Prefer", "wait=20"),
+    ];
+    let target = format!("{EVENTS}?from=1");
+    connection.request("GET", &target, &headers, b"");
+    std::thread::sleep(Duration::from_millis(100));
+    server.post(EVENTS, &event("s", "t", 1)).good();
+    let reply = connection.read_reply(false);
+    assert_eq!(reply.header("preference-applied"), Some("wait=20"));
+    let without = server.get_as(&target, "application/vnd.strandlog.records");
+    assert_eq!(reply.body, without.body);
 }

@@ -174,6 +174,32 @@ impl Log {
         RawReading::begin(self, &selection, settled).await
     }
 
+    /// Like [`read_raw`](Self::read_raw), but if the range is empty, waits for its first record: for
+    /// `wait` at most, or until the server stops. The read is empty then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read_raw`](Self::read_raw).
+    pub async fn read_raw_waiting(
+        &self,
+        selection: Selection,
+        wait: Duration,
+    ) -> Result<RawReading, Failure> {
+        let deadline = self.app.clock().moment().after(wait);
+        loop {
+            let reading = self.read_raw(selection.clone()).await?;
+            let end = reading.end();
+            let may_grow = selection.to.is_none_or(|to| to >= end);
+            if !may_grow || !reading.ids().is_empty() {
+                return Ok(reading);
+            }
+            let lowest = selection.lowest().unwrap_or(EventId::FIRST);
+            if !self.end_moved_until(end.max(lowest), deadline).await {
+                return Ok(reading);
+            }
+        }
+    }
+
     async fn settle_range(&self, selection: &Selection) -> Result<Settled, Failure> {
         selection.check()?;
         let lowest = selection.lowest();

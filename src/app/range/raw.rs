@@ -47,6 +47,11 @@ impl RawReading {
         self.settled.ids.clone()
     }
 
+    /// The end of the log when the read began.
+    pub(super) fn end(&self) -> EventId {
+        self.settled.end
+    }
+
     /// The last id of the log when the read began; 0 if it was empty.
     #[must_use]
     pub fn last_id(&self) -> u64 {
