@@ -201,8 +201,7 @@ pub enum Details {
     Sequence {
         /// The sequence the first event concerned was to get.
         expected: u64,
-        /// The last sequence of the stream (events of the same batch before this one included);
-        /// none for an empty stream.
+        /// The last sequence of the stream as it is stored; none for an empty stream.
         actual: Option<u64>,
     },
     /// The event that was in the way.

@@ -276,3 +276,21 @@ fn a_request_may_ask_for_its_durability() {
         .post_with(EVENTS, &headers, &event("s", "t", 1))
         .problem(400, "invalid-header");
 }
+
+#[test]
+fn a_refused_batch_does_not_count_where_the_stream_stands() {
+    let server = Server::start();
+    let expecting = |sequence: u64| {
+        let mut event = event("s", "t", sequence);
+        event["expectedSequence"] = sequence.into();
+        event
+    };
+    let batch = |events: Vec<serde_json::Value>| server.post(EVENTS, &events.into());
+    let problem = batch(vec![event("s", "t", 1), expecting(5)]).problem(412, "sequence-mismatch");
+    assert!(problem["actualSequence"].is_null());
+    let problem = batch(vec![expecting(0), expecting(0)]).problem(400, "invalid-expectation");
+    assert_eq!(problem["index"], 1);
+    batch(vec![expecting(0), expecting(1)]).good();
+    let problem = batch(vec![event("s", "t", 1), expecting(5)]).problem(412, "sequence-mismatch");
+    assert_eq!(problem["actualSequence"], 1);
+}

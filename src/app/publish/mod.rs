@@ -6,6 +6,8 @@
 //! answers for is taken out of the batch, and the rest is submitted again. Expectations and
 //! conditions of the rest are judged by the store each time, so none of this needs a lock.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 
 use crate::store::{AppendError, Durability, EventId, RankMismatch, Receipt};
@@ -317,12 +319,27 @@ fn not_at_sequence(request: &Publish<'_>, plan: &Plan, mismatches: &[RankMismatc
     let Some(mismatch) = mismatches.first() else {
         return Failure::new(Code::Internal, "the log refused ranks and named none");
     };
+    if let Some(index) = contradicting(request, plan) {
+        return Failure::new(
+            Code::InvalidExpectation,
+            "the event cannot get the sequence it expects if an earlier event of its stream in the same batch does; nothing was stored",
+        )
+        .at(index);
+    }
     let index = plan.event_of(mismatch.record);
     let stream = request
         .events
         .get(index)
         .map_or("", |event| event.stream.as_str());
-    let actual = mismatch.actual.checked_sub(1);
+    // The log counts the records of the batch before this one, too, but stored none of them.
+    let before = remaining(request, plan)
+        .take_while(|(at, _)| *at < index)
+        .filter(|(_, event)| event.stream.as_str() == stream)
+        .count();
+    let stored = mismatch
+        .actual
+        .saturating_sub(u64::try_from(before).unwrap_or(u64::MAX));
+    let actual = stored.checked_sub(1);
     let expected = mismatch.expected;
     let message = match actual {
         None => format!(
@@ -335,6 +352,38 @@ fn not_at_sequence(request: &Publish<'_>, plan: &Plan, mismatches: &[RankMismatc
     Failure::new(Code::SequenceMismatch, message)
         .at(index)
         .with(Details::Sequence { expected, actual })
+}
+
+/// The events that are no repeats, and their places in the request.
+fn remaining<'a, 'b>(
+    request: &'a Publish<'b>,
+    plan: &'a Plan,
+) -> impl Iterator<Item = (usize, &'a NewEvent<'b>)> {
+    let events = request.events.iter().enumerate();
+    events.filter(|(index, _)| plan.replayed(*index).is_none())
+}
+
+/// The first event whose expectation cannot hold together with that of an earlier event of its
+/// stream, wherever the stream stands.
+fn contradicting(request: &Publish<'_>, plan: &Plan) -> Option<usize> {
+    // Of each stream, how many events were seen, and where their expectations say that it begins.
+    let mut streams: BTreeMap<&str, (u64, Option<Option<u64>>)> = BTreeMap::new();
+    for (index, event) in remaining(request, plan) {
+        let (seen, begins) = streams.entry(event.stream.as_str()).or_default();
+        let of_batch = request
+            .expectation
+            .as_ref()
+            .filter(|expectation| *seen == 0 && expectation.stream == event.stream)
+            .map(Expectation::next_sequence);
+        if let Some(expected) = event.expected_sequence.or(of_batch) {
+            let begin = expected.checked_sub(*seen);
+            if *begins.get_or_insert(begin) != begin {
+                return Some(index);
+            }
+        }
+        *seen += 1;
+    }
+    None
 }
 
 fn condition_unmet(condition: usize, found: EventId) -> Failure {
