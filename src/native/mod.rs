@@ -255,6 +255,9 @@ impl From<Problem> for Routeless {
 }
 
 async fn perform(endpoint: Endpoint, call: &Call<'_>, body: Body) -> Result<Reply, Refusal> {
+    if speaks_json_only(endpoint) {
+        call.negotiate(&[events::JSON])?;
+    }
     match endpoint {
         Endpoint::Root => Ok(root()),
         Endpoint::Alive => Ok(health::alive(call)),
@@ -278,6 +281,35 @@ async fn perform(endpoint: Endpoint, call: &Call<'_>, body: Body) -> Result<Repl
         Endpoint::ReadConsumer => consumers::read(call).await,
         Endpoint::Acknowledge => consumers::acknowledge(call, body).await,
         Endpoint::Seek => consumers::seek(call, body).await,
+    }
+}
+
+/// Whether the replies are JSON whatever the client asks for. Monitors get an answer whatever they
+/// accept, a removal has no body, and ranges of events choose among several forms.
+fn speaks_json_only(endpoint: Endpoint) -> bool {
+    match endpoint {
+        Endpoint::Root
+        | Endpoint::Alive
+        | Endpoint::Ready
+        | Endpoint::Metrics
+        | Endpoint::OpenApi
+        | Endpoint::ReadLog
+        | Endpoint::ReadStream
+        | Endpoint::RemoveConsumer => false,
+        Endpoint::ListLogs
+        | Endpoint::DescribeLog
+        | Endpoint::PutLog
+        | Endpoint::Publish
+        | Endpoint::ReadEvent
+        | Endpoint::ListStreams
+        | Endpoint::DescribeStream
+        | Endpoint::PublishToStream
+        | Endpoint::ListConsumers
+        | Endpoint::DefineConsumer
+        | Endpoint::DescribeConsumer
+        | Endpoint::ReadConsumer
+        | Endpoint::Acknowledge
+        | Endpoint::Seek => true,
     }
 }
 

@@ -721,3 +721,26 @@ fn definitions_that_make_no_sense_are_refused() {
         .get("/v1/logs/default/consumers/c")
         .problem(404, "no-such-consumer");
 }
+
+#[test]
+fn a_form_that_there_is_not_is_refused_before_anything_is_done() {
+    let server = Server::start();
+    let headers = [
+        ("Accept", "text/html"),
+        ("Content-Type", "application/json"),
+    ];
+    let body = event("s", "t", 1).to_string();
+    for (method, target) in [
+        ("GET", "/v1/logs"),
+        ("GET", "/v1/logs/default"),
+        ("GET", "/v1/logs/default/streams"),
+        ("GET", "/v1/logs/default/consumers"),
+        ("POST", EVENTS),
+    ] {
+        let body = if method == "POST" { &*body } else { "" };
+        let reply = server.ask(method, target, &headers, body);
+        reply.problem(406, "not-acceptable");
+    }
+    assert_eq!(server.get("/v1/logs/default").good()["lastId"], 0);
+    assert_eq!(server.get_as("/healthz", "text/html").status, 200);
+}
