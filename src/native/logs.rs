@@ -40,9 +40,7 @@ pub(super) async fn put(call: &Call<'_>, body: Body) -> Result<Reply, Refusal> {
     let raw = call.params.get("log").unwrap_or_default();
     // A name that needs an escape is no log name, so what is not decoded is refused as it stands.
     call.no_query()?;
-    let settings = call
-        .read_json(body, Some(None), |reader| settings(reader).map(Some))
-        .await?;
+    let settings = call.read_json(body, Some(None), settings).await?;
     let (description, created) = call.api.app.put_log(raw, settings).await?;
     let mut body = Vec::with_capacity(256);
     write(&mut body, &description);
@@ -55,16 +53,19 @@ pub(super) async fn put(call: &Call<'_>, body: Body) -> Result<Reply, Refusal> {
 }
 
 /// `{"retention":{"maxAgeSeconds"?,"maxBytes"?,"maxEvents"?}}`; `null` for the server's setting.
-fn settings(reader: &mut Reader<'_>) -> Result<LogSettings, Fault> {
-    let mut settings = LogSettings::default();
+/// None if it names no setting.
+fn settings(reader: &mut Reader<'_>) -> Result<Option<LogSettings>, Fault> {
+    let mut settings = None;
     let mut object = reader
         .object()
         .ok_or_else(|| wire::expected(reader.clone(), "an object"))?;
     while object.next(reader, &["retention"])?.is_some() {
-        if !reader.null() {
-            let retention = retention(reader).map_err(|fault| fault.of("retention"))?;
-            settings.retention = Some(retention);
-        }
+        let retention = if reader.null() {
+            None
+        } else {
+            Some(retention(reader).map_err(|fault| fault.of("retention"))?)
+        };
+        settings = Some(LogSettings { retention });
     }
     Ok(settings)
 }

@@ -120,3 +120,17 @@ fn logs_that_are_not_there_are_not_found() {
     let put = server.ask("PUT", "/v1/logs/_mine", &[], "");
     assert!((400..500).contains(&put.status), "{}", put.text());
 }
+
+#[test]
+fn settings_that_are_not_named_stay() {
+    let server = Server::start();
+    let target = "/v1/logs/kept";
+    let settings = serde_json::json!({ "retention": { "maxEvents": 5 } });
+    server.put(target, &settings).good();
+    let after = server.put(target, &serde_json::json!({})).good();
+    assert_eq!(after["retention"]["maxEvents"], 5);
+    let after = server
+        .put(target, &serde_json::json!({ "retention": null }))
+        .good();
+    assert!(after["retention"]["maxEvents"].is_null());
+}
