@@ -46,7 +46,10 @@ pub(super) fn parse(
     let selection = &mut asked.selection;
     selection.limit = asked.limit.count;
     if let Some(from) = query.one("from")? {
-        if sizes.follows && from == "end" {
+        if from == "end" {
+            if !sizes.follows {
+                return Err(query::invalid("from", "'end' is only for event streams").into());
+            }
             asked.from_end = true;
         } else {
             selection.from = Some(id("from", &from)?);

@@ -33,6 +33,7 @@ const HEARTBEAT: &str = ":\n\n";
 /// A following read.
 pub(super) async fn reply(call: &Call<'_>, log: Log, asked: Asked) -> Result<Reply, Refusal> {
     let mut selection = asked.selection;
+    let mut greeting = GREETING.to_owned();
     if let Some(last) = call.head.one(&LAST_EVENT_ID)? {
         let Some(last) = query::whole_number(last) else {
             return Err(head::invalid(&LAST_EVENT_ID, "it is no id").into());
@@ -40,7 +41,10 @@ pub(super) async fn reply(call: &Call<'_>, log: Log, asked: Asked) -> Result<Rep
         selection.from = None;
         selection.after = Some(last);
     } else if asked.from_end {
-        selection.from = Some(log.end());
+        let end = log.end();
+        selection.from = Some(end);
+        // A client that is cut off before the first event comes back to here.
+        greeting.push_str(&format!("id: {}\n\n", end.get() - 1));
     }
     let permit = call.api.reader()?;
     let following = log.follow(selection).await?;
@@ -50,17 +54,18 @@ pub(super) async fn reply(call: &Call<'_>, log: Log, asked: Asked) -> Result<Rep
         .typed(HeaderValue::from_static(super::events::SSE))
         .header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         .header(header::VARY, HeaderValue::from_static("accept"))
-        .streamed(move |out| write(out, following, heartbeat, id, permit)))
+        .streamed(move |out| write(out, greeting, following, heartbeat, id, permit)))
 }
 
 async fn write(
     mut out: Writer,
+    greeting: String,
     mut following: Following,
     heartbeat: Duration,
     id: RequestId,
     _permit: OwnedSemaphorePermit,
 ) -> Result<(), Aborted> {
-    out.send(GREETING).await?;
+    out.send(greeting).await?;
     loop {
         let mut text = Vec::new();
         let outcome = match following.next(READ_LEN, heartbeat).await {

@@ -132,6 +132,8 @@ fn a_stream_begins_where_it_is_told() {
         3
     );
     let mut fresh = Stream::open(&server, &format!("{EVENTS}?from=end"), &[]);
+    let opening = fresh.next_block().unwrap();
+    assert!(opening.starts_with("id: ") && !opening.contains("data"));
     server.fill("s", 1);
     assert_eq!(fresh.next_id(), Some(6));
 }
