@@ -285,7 +285,7 @@ fn a_refused_batch_does_not_count_where_the_stream_stands() {
         event["expectedSequence"] = sequence.into();
         event
     };
-    let batch = |events: Vec<serde_json::Value>| server.post(EVENTS, &events.into());
+    let batch = |events: Vec<Value>| server.post(EVENTS, &events.into());
     let problem = batch(vec![event("s", "t", 1), expecting(5)]).problem(412, "sequence-mismatch");
     assert!(problem["actualSequence"].is_null());
     let problem = batch(vec![expecting(0), expecting(0)]).problem(400, "invalid-expectation");
