@@ -79,8 +79,29 @@ pub(super) fn read(text: &str) -> Option<i64> {
     if !shaped {
         return None;
     }
-    let time: jiff::Timestamp = text.parse().ok()?;
-    Some(time.as_microsecond()).filter(|time_us| (START_US..END_US).contains(time_us))
+    let (head, tail) = (text.get(..19)?, text.get(19..)?);
+    let digits = match tail.strip_prefix('.') {
+        Some(fraction) => fraction.bytes().take_while(u8::is_ascii_digit).count(),
+        None => 0,
+    };
+    // jiff takes nine digits of a fraction at most.
+    let fraction = tail
+        .get(..=digits.min(9))
+        .filter(|_| digits > 0)
+        .unwrap_or("");
+    let offset = tail
+        .get(1 + digits..)
+        .filter(|_| digits > 0)
+        .unwrap_or(tail);
+    // It also ends a day before the year 9999 does, so that year is read 400 years, a full cycle of
+    // the calendar, earlier.
+    let (year, cycle_us) = match head.get(..4)? {
+        "9999" => ("9599", 146_097 * DAY_US),
+        year => (year, 0),
+    };
+    let rest = head.get(4..)?;
+    let time: jiff::Timestamp = format!("{year}{rest}{fraction}{offset}").parse().ok()?;
+    Some(time.as_microsecond() + cycle_us).filter(|time_us| (START_US..END_US).contains(time_us))
 }
 
 #[cfg(test)]
@@ -120,6 +141,20 @@ mod tests {
             assert_eq!(read(bad), None, "{bad}");
         }
         assert_eq!(read("1970-01-01T01:00:00.0000019+01:00"), Some(1));
+    }
+
+    #[test]
+    fn the_last_year_and_long_fractions_are_read() {
+        for last in [
+            "9999-12-31T23:59:59.999999Z",
+            "9999-12-31T23:59:59.999999999Z",
+            "9999-12-31T23:59:59.9999999999999Z",
+        ] {
+            assert_eq!(read(last), Some(END_US - 1), "{last}");
+        }
+        assert_eq!(read("9999-12-31T23:59:59Z"), Some(END_US - 1_000_000));
+        assert_eq!(read("1970-01-01T00:00:00.0000010000001Z"), Some(1));
+        assert_eq!(read("1970-01-01T00:00:00.Z"), None);
     }
 
     proptest! {
