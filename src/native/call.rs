@@ -12,6 +12,7 @@ use crate::http::{
     Body, Head, HeaderName, HeaderValue, Payload, Problem, ProblemType, Query, Reply, StatusCode,
     accept, etag, header, prefer, query,
 };
+use crate::store::EventId;
 
 use super::Api;
 use super::failure::Refusal;
@@ -51,6 +52,19 @@ impl<'a> Call<'a> {
     /// The consumer that the path names.
     pub(super) fn consumer(&self) -> Result<ConsumerName<'a>, Refusal> {
         Ok(ConsumerName::new(self.name("name")?)?)
+    }
+
+    /// The event that the path names.
+    pub(super) fn event_id(&self) -> Result<EventId, Refusal> {
+        let raw = self.params.get("id").unwrap_or_default();
+        let id = decode_segment(raw).ok().and_then(|text| text.parse().ok());
+        id.ok_or_else(|| {
+            Problem::new(
+                ProblemType::INVALID_PARAMETER,
+                "the id in the path is no id, which is a number from 1 to 2^63 - 1",
+            )
+            .into()
+        })
     }
 
     fn name(&self, param: &'static str) -> Result<Cow<'a, str>, Refusal> {
@@ -181,7 +195,14 @@ impl<'a> Call<'a> {
         value: &str,
     ) -> HeaderValue {
         let query = query::replaced(self.head.query(), without, name, value);
-        let text = format!("<{}?{query}>; rel=\"{relation}\"", self.head.path());
+        // Whoever resolves the link would take a name of dots for a step in the path.
+        let segments = self.head.path().split('/').map(|segment| match segment {
+            "." => "%2E",
+            ".." => "%2E%2E",
+            other => other,
+        });
+        let path = segments.collect::<Vec<_>>().join("/");
+        let text = format!("<{path}?{query}>; rel=\"{relation}\"");
         // A path and a query that came in as a target are visible ASCII, or were escaped.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }

@@ -232,7 +232,7 @@ impl Page {
 /// One event.
 pub(super) async fn one(call: &Call<'_>) -> Result<Reply, Refusal> {
     let log = call.log()?;
-    let id = select::id("id", call.params.get("id").unwrap_or_default())?;
+    let id = call.event_id()?;
     call.no_query()?;
     call.negotiate(&[JSON])?;
     let settled = id.get() <= log.durable_id();

@@ -57,8 +57,13 @@ async fn publish<'a>(
             last,
         }),
         (None, Some(_)) => {
+            let given = if call.head.headers().contains_key(header::IF_MATCH) {
+                header::IF_MATCH
+            } else {
+                header::IF_NONE_MATCH
+            };
             return Err(head::invalid(
-                &header::IF_MATCH,
+                &given,
                 "conditions on a stream need the path of the stream",
             )
             .into());

@@ -97,8 +97,8 @@ pub(super) fn parse(
     Ok(asked)
 }
 
-/// The id in a query parameter, or in a path.
-pub(super) fn id(name: &str, text: &str) -> Result<EventId, Problem> {
+/// The id in a query parameter.
+fn id(name: &str, text: &str) -> Result<EventId, Problem> {
     text.parse()
         .map_err(|_| query::invalid(name, "it is no id, which is a number from 1 to 2^63 - 1"))
 }

@@ -1,7 +1,7 @@
 //! Bad input, as one table over raw sockets: each line has its answer, stores nothing, and leaves a
 //! server that answers the next request.
 
-use crate::harness::{EVENTS, Server, event};
+use crate::harness::{EVENTS, Server, event, of_stream};
 
 /// What a line of the table is answered with.
 #[derive(Clone, Copy, Debug)]
@@ -639,7 +639,7 @@ fn queries_that_make_no_sense_are_refused_by_name() {
     }
     let publish = request("POST", &format!("{EVENTS}?x=1"), JSON, GOOD);
     check(&server, publish, Problem(400, "unknown-parameter"));
-    for id in ["0", "-1", "x", "1x", "9223372036854775808", "%31"] {
+    for id in ["0", "-1", "x", "1x", "9223372036854775808", "%3x"] {
         let target = format!("/v1/logs/default/events/{id}");
         check(&server, get(&target), Problem(400, "invalid-parameter"));
     }
@@ -743,4 +743,23 @@ fn a_form_that_there_is_not_is_refused_before_anything_is_done() {
     }
     assert_eq!(server.get("/v1/logs/default").good()["lastId"], 0);
     assert_eq!(server.get_as("/healthz", "text/html").status, 200);
+}
+
+#[test]
+fn what_is_wrong_is_named_where_it_is() {
+    let server = Server::start();
+    server.fill("..", 2);
+    let problem = server
+        .get(&format!("{EVENTS}/x"))
+        .problem(400, "invalid-parameter");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("in the path"), "{detail}");
+    assert_eq!(server.get(&format!("{EVENTS}/%31")).good()["id"], 1);
+    let headers = [("If-None-Match", "*")];
+    let reply = server.post_with(EVENTS, &headers, &event("s", "t", 1));
+    assert!(reply.text().contains("if-none-match"), "{}", reply.text());
+    let page = server.get(&format!("{}?limit=1", of_stream("..")));
+    let next = page.link("next").unwrap();
+    assert!(next.contains("/%2E%2E/"), "{next}");
+    assert_eq!(server.get(&next).good()["events"][0]["id"], 2);
 }
