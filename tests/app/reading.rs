@@ -395,6 +395,15 @@ async fn readers_below_the_first_id_are_told_so_and_the_others_begin_with_it() {
     };
     assert_eq!(log.read(from_start).await.unwrap_err().code, Code::Expired);
     assert_eq!(log.event(id(1)).await.unwrap_err().code, Code::Expired);
+    for direction in [Direction::Forward, Direction::Backward] {
+        let below = Selection {
+            to: Some(id(1)),
+            direction,
+            ..Selection::default()
+        };
+        let expired = log.read(below).await.unwrap_err();
+        assert_eq!(expired.details, Details::FirstId(first));
+    }
     let all = read(&log, Selection::default()).await;
     assert_eq!(all.first().copied(), Some(first.get()));
     assert_eq!(all.last().copied(), Some(2_000));

@@ -211,6 +211,9 @@ impl Log {
         {
             return Err(ReadError::Expired { first_id: first }.into());
         }
+        if lowest.is_none() && selection.to.is_some_and(|to| to < first) {
+            return Err(ReadError::Expired { first_id: first }.into());
+        }
         let mut ids = lowest.unwrap_or(first)..end;
         if let Some(to) = selection.to {
             ids.end = ids.end.min(to.next().unwrap_or(EventId::MAX));
