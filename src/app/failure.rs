@@ -372,12 +372,12 @@ impl From<CheckpointError> for Failure {
             ),
             CheckpointError::BeyondEnd { last_id } => Self::new(
                 Code::BeyondEnd,
-                format!("the log ends at {last_id}; the checkpoint was not moved"),
+                format!("the log ends at {last_id}; nothing was changed"),
             )
             .with(Details::LastId(last_id)),
             CheckpointError::Full => Self::new(
                 Code::DiskFull,
-                "the disk is full; the checkpoint was not moved",
+                "the disk is full; the checkpoint was not changed",
             ),
             CheckpointError::Failed(_) => Self::new(
                 Code::LogFailed,

@@ -268,7 +268,13 @@ pub(super) fn all() -> Value {
         ),
         (
             "LogSettings",
-            object(&[], json!({ "retention": maybe(schema("Retention")) })),
+            object(
+                &[],
+                json!({
+                    "retention": { "anyOf": [schema("Retention"), { "type": "null" }],
+                        "description": "What may go. Left out: as it is. Null: as the server's settings say." },
+                }),
+            ),
         ),
         (
             "Retention",
