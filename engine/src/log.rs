@@ -595,6 +595,23 @@ mod tests {
     }
 
     #[test]
+    fn an_idle_second_proves_what_recovery_found_once() {
+        let killed = SimDisk::new();
+        let log = open(&killed);
+        assert!(story(&log).iter().all(Result::is_ok));
+        let disk = killed.restart();
+        let log = open(&disk);
+        let idle = || {
+            let before = disk.steps();
+            log.shared().inline_writer.lock().as_mut().unwrap().idle();
+            disk.steps() - before
+        };
+        assert_eq!(idle(), 1, "a mark is written");
+        assert_eq!(idle(), 1, "and synced, by the way");
+        assert_eq!(idle(), 0);
+    }
+
+    #[test]
     fn under_os_durability_what_is_answered_is_readable() {
         let disk = SimDisk::new();
         let options = Options {
