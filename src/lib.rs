@@ -4,13 +4,19 @@
 //! connections; [`native`] is the native API, over [`http`], which knows requests and replies and
 //! nothing of the product; [`app`] holds the product's verbs and knows nothing of HTTP; [`store`]
 //! is the trait that keeps the events, and its embedded implementation; [`clock`] is the only
-//! reader of the time. Beside them, [`cli`] is the command line and [`config`] the settings.
+//! reader of the time. Beside them, [`auth`] judges credentials, [`json`] and [`time`] read and write
+//! texts that all doors share, [`cli`] is the command line and [`config`] the settings.
 
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dialect;
 pub mod http;
+pub mod json;
 pub mod native;
 pub mod server;
 pub mod store;
+pub mod time;
+pub mod webhook;

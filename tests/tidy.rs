@@ -118,13 +118,39 @@ fn layers_import_only_downwards() {
             &[
                 "crate::http",
                 "crate::native",
+                "crate::dialect",
+                "crate::webhook",
                 "crate::server",
                 "hyper",
                 "strandlog_engine",
             ],
         ),
-        ("src/native", &["crate::server", "crate::cli", "hyper::"]),
-        ("src/http", &["crate::native", "crate::server"]),
+        (
+            "src/native",
+            &["crate::server", "crate::cli", "crate::dialect", "hyper::"],
+        ),
+        (
+            "src/dialect",
+            &["crate::server", "crate::cli", "crate::native", "hyper::"],
+        ),
+        (
+            "src/webhook",
+            &[
+                "crate::server",
+                "crate::cli",
+                "crate::native",
+                "crate::dialect",
+            ],
+        ),
+        (
+            "src/http",
+            &[
+                "crate::native",
+                "crate::dialect",
+                "crate::webhook",
+                "crate::server",
+            ],
+        ),
     ] {
         for (path, text) in sources() {
             if !path.starts_with(folder) {

@@ -4,7 +4,7 @@
 use serde::de::IgnoredAny;
 use strandlog::http::path::{decode_segment, encode};
 use strandlog::http::query::Query;
-use strandlog::native::json;
+use strandlog::json;
 use strandlog::native::wire::{self, Form};
 
 /// The first byte chooses the part of the request, the others are that part.

@@ -16,7 +16,7 @@ use crate::store::EventId;
 
 use super::Api;
 use super::failure::Refusal;
-use super::json::{self, Reader};
+use crate::json::{self, Reader};
 
 /// The content type of most replies.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -7,8 +7,9 @@ use crate::store::{Direction, EventId};
 use super::call::{Call, json_reply, limit};
 use super::events::{self, Page};
 use super::failure::Refusal;
-use super::json::{Fault, FaultKind, Reader};
-use super::{render, wire};
+use super::wire;
+use crate::json::write;
+use crate::json::{Fault, FaultKind, Reader};
 
 /// Lists consumers' names, a page at a time.
 pub(super) async fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
@@ -24,11 +25,11 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
             body.push(b',');
         }
         body.extend_from_slice(b"{\"name\":");
-        render::string(&mut body, name);
+        write::string(&mut body, name);
         body.push(b'}');
     }
     body.extend_from_slice(b"],\"next\":");
-    render::maybe_string(&mut body, page.next.as_deref());
+    write::maybe_string(&mut body, page.next.as_deref());
     body.push(b'}');
     let mut reply = json_reply(StatusCode::OK, body);
     if let Some(next) = &page.next {
@@ -119,13 +120,13 @@ pub(super) async fn describe(call: &Call<'_>) -> Result<Reply, Refusal> {
 fn written(consumer: &Consumer) -> Vec<u8> {
     let mut body = Vec::with_capacity(256);
     body.extend_from_slice(b"{\"name\":");
-    render::string(&mut body, &consumer.name);
+    write::string(&mut body, &consumer.name);
     body.extend_from_slice(b",\"filter\":{");
     let filter = &consumer.definition.filter;
     let mut first = true;
     if let Some(stream) = filter.streams.first() {
         body.extend_from_slice(b"\"stream\":");
-        render::string(&mut body, stream.as_str());
+        write::string(&mut body, stream.as_str());
         first = false;
     }
     let types = filter.types.iter().map(|name| name.as_str());
@@ -136,12 +137,12 @@ fn written(consumer: &Consumer) -> Vec<u8> {
     match consumer.definition.start {
         Start::First => body.extend_from_slice(b"\"first\""),
         Start::End => body.extend_from_slice(b"\"end\""),
-        Start::At(id) => render::number(&mut body, id.get()),
+        Start::At(id) => write::number(&mut body, id.get()),
     }
     body.extend_from_slice(b",\"checkpoint\":");
-    render::number(&mut body, consumer.checkpoint);
+    write::number(&mut body, consumer.checkpoint);
     body.extend_from_slice(b",\"lag\":{\"events\":");
-    render::number(&mut body, consumer.lag.events);
+    write::number(&mut body, consumer.lag.events);
     body.extend_from_slice(b",\"exact\":");
     body.extend_from_slice(if consumer.lag.exact {
         b"true"
@@ -149,7 +150,7 @@ fn written(consumer: &Consumer) -> Vec<u8> {
         b"false"
     });
     body.extend_from_slice(b",\"seconds\":");
-    render::number(&mut body, consumer.lag.age.as_secs());
+    write::number(&mut body, consumer.lag.age.as_secs());
     body.extend_from_slice(b"}}");
     body
 }
@@ -166,13 +167,13 @@ fn list_member<'a>(
     if !std::mem::take(first) {
         body.push(b',');
     }
-    render::string(body, name);
+    write::string(body, name);
     body.extend_from_slice(b":[");
     for (index, value) in values.enumerate() {
         if index > 0 {
             body.push(b',');
         }
-        render::string(body, value);
+        write::string(body, value);
     }
     body.push(b']');
 }
@@ -259,7 +260,7 @@ fn id_member<T>(
 
 fn checkpoint_reply(checkpoint: u64) -> Reply {
     let mut body = b"{\"checkpoint\":".to_vec();
-    render::number(&mut body, checkpoint);
+    write::number(&mut body, checkpoint);
     body.push(b'}');
     json_reply(StatusCode::OK, body)
 }

@@ -5,6 +5,7 @@ use crate::app::name::StreamName;
 use crate::app::range::Reading;
 use crate::app::{Event, Log};
 use crate::http::{HeaderValue, Reply, StatusCode, etag, header, prefer};
+use crate::json::write;
 use crate::store::{Direction, EventId};
 
 use super::call::{Call, json_reply};
@@ -213,12 +214,12 @@ impl Page {
             _ => reading.next_id().await?,
         };
         body.extend_from_slice(b"],\"next\":");
-        render::maybe_number(&mut body, next.map(EventId::get));
+        write::maybe_number(&mut body, next.map(EventId::get));
         body.extend_from_slice(b",\"lastId\":");
-        render::number(&mut body, last_id);
+        write::number(&mut body, last_id);
         if let Some(checkpoint) = checkpoint {
             body.extend_from_slice(b",\"checkpoint\":");
-            render::number(&mut body, checkpoint);
+            write::number(&mut body, checkpoint);
         }
         body.push(b'}');
         Ok(Self {

@@ -6,7 +6,7 @@ use crate::app::name::NameError;
 use crate::app::{Code, Details, Failure, FailureKind};
 use crate::http::{Member, Problem, ProblemType, Reply, RequestId, StatusCode};
 
-use super::json::{Fault, FaultKind};
+use crate::json::{Fault, FaultKind};
 
 /// Why a request was not carried out.
 #[derive(Debug)]

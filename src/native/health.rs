@@ -5,10 +5,11 @@
 //! a restart only; a full disk recovers by itself.
 
 use crate::http::{Reply, StatusCode};
+use crate::json::write;
 use crate::store::Health;
 
 use super::call::{Call, json_reply};
-use super::{logs, render};
+use super::logs;
 
 /// Always 200: who can answer is alive. The body says how well.
 pub(super) fn alive(call: &Call<'_>) -> Reply {
@@ -36,22 +37,22 @@ fn reply(call: &Call<'_>, status: impl FnOnce(bool) -> StatusCode) -> Reply {
         (false, false) => "degraded",
     };
     let mut body = b"{\"status\":".to_vec();
-    render::string(&mut body, word);
+    write::string(&mut body, word);
     body.extend_from_slice(b",\"logs\":[");
     for (index, (name, health)) in unhealthy.iter().enumerate() {
         if index > 0 {
             body.push(b',');
         }
         body.extend_from_slice(b"{\"log\":");
-        render::string(&mut body, name.as_str());
+        write::string(&mut body, name.as_str());
         body.extend_from_slice(b",\"health\":");
-        render::string(&mut body, logs::health(health));
+        write::string(&mut body, logs::health(health));
         body.extend_from_slice(b",\"reason\":");
         let reason = match health {
             Health::Failed(reason) => Some(&**reason),
             Health::Writable | Health::Full | Health::Closed => None,
         };
-        render::maybe_string(&mut body, reason);
+        write::maybe_string(&mut body, reason);
         body.push(b'}');
     }
     body.extend_from_slice(b"]}");

@@ -6,8 +6,9 @@ use crate::store::{Health, Retention};
 
 use super::call::{Call, json_reply};
 use super::failure::Refusal;
-use super::json::{Fault, Reader};
-use super::{render, wire};
+use super::wire;
+use crate::json::write;
+use crate::json::{Fault, Reader};
 
 /// Lists the logs. There are at most a few hundred, so the list has no pages.
 pub(super) fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
@@ -92,27 +93,27 @@ fn retention(reader: &mut Reader<'_>) -> Result<Retention, Fault> {
 fn write(body: &mut Vec<u8>, log: &LogDescription) {
     let state = &log.state;
     body.extend_from_slice(b"{\"log\":");
-    render::string(body, log.name.as_str());
+    write::string(body, log.name.as_str());
     // The next id to be given out, if no event is kept: `firstId` is always where a reader that
     // wants everything begins.
     body.extend_from_slice(b",\"firstId\":");
-    render::number(body, state.first.get());
+    write::number(body, state.first.get());
     body.extend_from_slice(b",\"lastId\":");
-    render::number(body, state.end.get() - 1);
+    write::number(body, state.end.get() - 1);
     body.extend_from_slice(b",\"durableId\":");
-    render::number(body, state.durable_end.get() - 1);
+    write::number(body, state.durable_end.get() - 1);
     body.extend_from_slice(b",\"bytes\":");
-    render::number(body, state.bytes);
+    write::number(body, state.bytes);
     body.extend_from_slice(b",\"segments\":");
-    render::maybe_number(body, state.segments);
+    write::maybe_number(body, state.segments);
     body.extend_from_slice(b",\"retention\":{\"maxAgeSeconds\":");
-    render::maybe_number(body, state.retention.age_max_s);
+    write::maybe_number(body, state.retention.age_max_s);
     body.extend_from_slice(b",\"maxBytes\":");
-    render::maybe_number(body, state.retention.bytes_max);
+    write::maybe_number(body, state.retention.bytes_max);
     body.extend_from_slice(b",\"maxEvents\":");
-    render::maybe_number(body, state.retention.records_max);
+    write::maybe_number(body, state.retention.records_max);
     body.extend_from_slice(b"},\"health\":");
-    render::string(body, health(&state.health));
+    write::string(body, health(&state.health));
     body.push(b'}');
 }
 

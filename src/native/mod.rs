@@ -21,7 +21,6 @@ mod consumers;
 mod events;
 pub mod failure;
 mod health;
-pub mod json;
 mod logs;
 mod metrics;
 mod ndjson;
@@ -32,7 +31,6 @@ mod render;
 mod select;
 mod sse;
 mod streams;
-mod time;
 pub mod wire;
 
 pub use metrics::Metrics;

@@ -14,7 +14,8 @@ use crate::store::Durability;
 use super::call::{Call, json_reply};
 use super::failure::Refusal;
 use super::wire::{self, Form, WireEvent};
-use super::{json, render};
+use crate::json;
+use crate::json::write;
 
 /// Names a request, so that it can be repeated without being stored twice.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -158,20 +159,20 @@ fn durability(head: &Head) -> Result<Option<Durability>, Problem> {
 fn reply(log: &Log, events: &[WireEvent<'_>], published: &Published) -> Reply {
     let mut body = Vec::with_capacity(64 + 64 * events.len());
     body.extend_from_slice(b"{\"firstId\":");
-    render::number(&mut body, published.first_id.get());
+    write::number(&mut body, published.first_id.get());
     body.extend_from_slice(b",\"lastId\":");
-    render::number(&mut body, published.last_id.get());
+    write::number(&mut body, published.last_id.get());
     body.extend_from_slice(b",\"events\":[");
     for (index, (event, stored)) in events.iter().zip(&published.events).enumerate() {
         if index > 0 {
             body.push(b',');
         }
         body.extend_from_slice(b"{\"id\":");
-        render::number(&mut body, stored.id.get());
+        write::number(&mut body, stored.id.get());
         body.extend_from_slice(b",\"stream\":");
-        render::string(&mut body, event.stream.as_str());
+        write::string(&mut body, event.stream.as_str());
         body.extend_from_slice(b",\"sequence\":");
-        render::number(&mut body, stored.sequence);
+        write::number(&mut body, stored.sequence);
         // Of the event, not of the request: the repeat of a request by its own key is answered word
         // for word as the first was.
         if stored.replayed {

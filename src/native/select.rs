@@ -11,7 +11,7 @@ use crate::store::{Direction, EventId};
 
 use super::call::{Call, Limit, limit};
 use super::failure::Refusal;
-use super::time;
+use crate::time;
 
 /// A read as it was asked for.
 #[derive(Debug)]

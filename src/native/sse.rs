@@ -15,6 +15,7 @@ use crate::app::{Event, Failure, Log};
 use crate::http::{
     Aborted, HeaderName, HeaderValue, Reply, RequestId, StatusCode, Writer, head, header, query,
 };
+use crate::json::write;
 use crate::store::Records;
 
 use super::call::Call;
@@ -93,7 +94,7 @@ fn write_events(text: &mut Vec<u8>, records: &Records) -> Result<(), Failure> {
     for record in records.iter() {
         let event = Event::from_record(record).map_err(|error| not_an_event(&error))?;
         text.extend_from_slice(b"id: ");
-        render::number(text, event.id.get());
+        write::number(text, event.id.get());
         text.extend_from_slice(b"\ndata: ");
         render::event(text, &event, Breaks::Drop);
         text.extend_from_slice(b"\n\n");

@@ -1,10 +1,10 @@
 //! `.../streams`: listing and describing streams.
 
 use crate::http::{Reply, StatusCode, etag, header};
+use crate::json::write;
 
 use super::call::{Call, json_reply};
 use super::failure::Refusal;
-use super::render;
 
 /// Lists streams, by prefix, a page at a time.
 pub(super) async fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
@@ -24,15 +24,15 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
             body.push(b',');
         }
         body.extend_from_slice(b"{\"stream\":");
-        render::string(&mut body, &stream.name);
+        write::string(&mut body, &stream.name);
         body.extend_from_slice(b",\"lastSequence\":");
-        render::number(&mut body, stream.last_sequence);
+        write::number(&mut body, stream.last_sequence);
         body.extend_from_slice(b",\"lastId\":");
-        render::number(&mut body, stream.last_id);
+        write::number(&mut body, stream.last_id);
         body.push(b'}');
     }
     body.extend_from_slice(b"],\"next\":");
-    render::maybe_string(&mut body, page.next.as_deref());
+    write::maybe_string(&mut body, page.next.as_deref());
     body.push(b'}');
     let mut reply = json_reply(StatusCode::OK, body);
     if let Some(next) = &page.next {
@@ -54,17 +54,17 @@ pub(super) async fn describe(call: &Call<'_>) -> Result<Reply, Refusal> {
     }
     let mut body = Vec::with_capacity(256);
     body.extend_from_slice(b"{\"stream\":");
-    render::string(&mut body, name.as_str());
+    write::string(&mut body, name.as_str());
     body.extend_from_slice(b",\"events\":");
-    render::number(&mut body, stream.count);
+    write::number(&mut body, stream.count);
     body.extend_from_slice(b",\"lastSequence\":");
-    render::number(&mut body, stream.last_sequence);
+    write::number(&mut body, stream.last_sequence);
     body.extend_from_slice(b",\"lastId\":");
-    render::number(&mut body, stream.last_id);
+    write::number(&mut body, stream.last_id);
     body.extend_from_slice(b",\"firstSequence\":");
-    render::maybe_number(&mut body, stream.first.map(|first| first.sequence));
+    write::maybe_number(&mut body, stream.first.map(|first| first.sequence));
     body.extend_from_slice(b",\"firstId\":");
-    render::maybe_number(&mut body, stream.first.map(|first| first.id.get()));
+    write::maybe_number(&mut body, stream.first.map(|first| first.id.get()));
     body.push(b'}');
     Ok(json_reply(StatusCode::OK, body).header(header::ETAG, tag))
 }

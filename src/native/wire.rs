@@ -17,8 +17,8 @@ use crate::app::name::{
 use crate::app::publish::{Fingerprint, Keyed, NewEvent, Unless};
 use crate::app::{Data, Filter};
 
-use super::json::{Fault, FaultKind, Reader};
-use super::time;
+use crate::json::{Fault, FaultKind, Reader};
+use crate::time;
 
 /// The form of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

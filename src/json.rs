@@ -14,6 +14,8 @@ use std::borrow::Cow;
 
 use crate::app::limits::JSON_DEPTH_MAX;
 
+pub mod write;
+
 // The kinds of the open brackets are kept in the bits of one number.
 const _: () = assert!(JSON_DEPTH_MAX <= 128);
 

@@ -12,7 +12,7 @@ const START_US: i64 = -DAYS_TO_1970 * DAY_US;
 /// nearest that can be written.
 ///
 /// A replay writes two of these an event, so it is done by hand; a test compares with jiff.
-pub(super) fn write(out: &mut Vec<u8>, time_us: i64) {
+pub fn write(out: &mut Vec<u8>, time_us: i64) {
     let time_us = time_us.clamp(START_US, END_US - 1);
     let (days, of_day_us) = (time_us.div_euclid(DAY_US), time_us.rem_euclid(DAY_US));
     let (year, month, day) = civil(days + DAYS_TO_1970);
@@ -65,7 +65,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 
 /// Reads a time with its offset from UTC, in microseconds since 1970; what is finer is cut off.
 /// None if it is no such time, or its year does not have four digits.
-pub(super) fn read(text: &str) -> Option<i64> {
+pub fn read(text: &str) -> Option<i64> {
     // jiff reads more than RFC 3339 has: other separators, weeks, names of zones in brackets.
     let bytes = text.as_bytes();
     let shaped = bytes.len() <= 64

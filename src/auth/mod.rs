@@ -1,0 +1,1 @@
+//! Credentials: Basic, JWT, secrets at rest.

@@ -1,0 +1,1 @@
+//! Other people's HTTP APIs, spoken so that their clients work unchanged.

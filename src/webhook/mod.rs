@@ -1,0 +1,1 @@
+//! Calling HTTP endpoints of others.
