@@ -1,7 +1,7 @@
 //! The server's settings: flag over environment over file over default, read once at the start.
 //!
-//! A dialect will be a section of its own in the file (`[dialect.NAME]`), read by its own code; a
-//! name that nobody reads is refused, because a setting that does nothing is a trap.
+//! A dialect is a section of its own in the file (`[dialect.NAME]`), whose settings stand with its
+//! code; a name that nobody reads is refused, because a setting that does nothing is a trap.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,7 +10,10 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::dialect;
+use crate::doors;
 use crate::store::{Durability, Retention};
+use crate::webhook;
 
 /// Where the server listens if nobody says otherwise.
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7411);
@@ -36,6 +39,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What goes into it: a level, or directives such as `info,strandlog::store=debug`.
     pub log_level: String,
+    /// The dialects, and what may be called.
+    pub doors: doors::Settings,
     /// Whether there is no config file.
     pub development: bool,
 }
@@ -115,6 +120,8 @@ struct File {
     durability: Option<DurabilityName>,
     retention: RetentionSection,
     log: LogSection,
+    dialect: dialect::Settings,
+    webhooks: webhook::Settings,
 }
 
 /// The names are those of the API, as TOML writes them.
@@ -174,6 +181,14 @@ impl Config {
             log_level: match overrides.log_level.or(parsed.log.level) {
                 Some(text) => log_level(text)?,
                 None => LOG_LEVEL_DEFAULT.to_owned(),
+            },
+            doors: if development {
+                doors::Settings::development()
+            } else {
+                doors::Settings {
+                    dialects: parsed.dialect,
+                    webhooks: parsed.webhooks,
+                }
             },
             development,
         })
@@ -282,7 +297,11 @@ mod tests {
             "data = 'd'\nlisen = 'x'\n",
             "s.toml line 2: unknown field `lisen`",
         );
-        refused("\n\n[dialect.pavbis]\n", "unknown field `dialect`");
+        refused("\n\n[dialect.other]\n", "line 3: unknown field `other`");
+        refused(
+            "[dialect.pavbis]\nuser = {}\n",
+            "s.toml line 2: unknown field `user`",
+        );
         refused(
             "[retention]\nage = 1\n",
             "s.toml line 2: unknown field `age`",

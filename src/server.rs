@@ -28,10 +28,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-use crate::app::App;
+use crate::doors::Doors;
 use crate::http::head::X_REQUEST_ID;
 use crate::http::{Problem, ProblemType, Reply, ReplyBody, Request, RequestId, StatusCode};
-use crate::native::Api;
 
 /// The buffer of a connection, in bytes. A little more than the largest head that `http/head.rs`
 /// lets through, so that one that is too large is told which part of it is.
@@ -56,12 +55,12 @@ const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 /// None at present: an accept that fails is tried again.
 pub async fn run(
     listener: TcpListener,
-    app: App,
+    doors: Doors,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let limits = *app.limits();
+    let limits = *doors.app().limits();
     let permits = Arc::new(Semaphore::new(limits.connections_max));
-    let server = Arc::new(Server::new(app));
+    let server = Arc::new(Server::new(doors));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -75,7 +74,7 @@ pub async fn run(
         connections.spawn(Arc::clone(&server).serve(accepted));
     }
     drop(listener);
-    let app = server.api.app();
+    let app = server.doors.app();
     app.stop();
     let clock = app.clock();
     let deadline = clock.sleep_until(clock.moment().after(limits.drain_max));
@@ -86,6 +85,7 @@ pub async fn run(
             connections.shutdown().await;
         }
     }
+    server.doors.close().await;
     Ok(())
 }
 
@@ -115,7 +115,7 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, server: &Serve
             // Most likely out of descriptors: some come back as connections end.
             Err(error) => {
                 tracing::warn!(%error, pause_ms, "cannot accept a connection");
-                let clock = server.api.app().clock();
+                let clock = server.doors.app().clock();
                 let pause = Duration::from_millis(pause_ms);
                 clock.sleep_until(clock.moment().after(pause)).await;
                 pause_ms = (pause_ms * 2).min(pause_ms_max);
@@ -126,7 +126,7 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, server: &Serve
 
 /// What all connections share.
 struct Server {
-    api: Api,
+    doors: Doors,
     http: http1::Builder,
     write_timeout: Duration,
     /// Tells the requests of this process from those of another.
@@ -135,8 +135,8 @@ struct Server {
 }
 
 impl Server {
-    fn new(app: App) -> Self {
-        let limits = *app.limits();
+    fn new(doors: Doors) -> Self {
+        let limits = *doors.app().limits();
         let mut http = http1::Builder::new();
         // Without a timer hyper has no timeouts, and says nothing about it.
         http.timer(TokioTimer::new())
@@ -146,9 +146,9 @@ impl Server {
         // `pipeline_flush` stays off: with it a reply is never sent while unread bytes wait behind
         // its request, so that who sends too much is never told, and bodies are buffered without
         // end.
-        let id_prefix = format!("{:08x}", app.random().next_u64() >> 32);
+        let id_prefix = format!("{:08x}", doors.app().random().next_u64() >> 32);
         Self {
-            api: Api::new(app),
+            doors,
             http,
             write_timeout: limits.write_timeout,
             id_prefix,
@@ -166,7 +166,7 @@ impl Server {
         let io = TokioIo::new(Paced::new(stream, self.write_timeout));
         let service = service_fn(|request| self.answer(request));
         let mut connection = pin!(self.http.serve_connection(io, service));
-        let app = self.api.app();
+        let app = self.doors.app();
         let mut stopped = pin!(app.stopped());
         let mut listens = false;
         let mut told = false;
@@ -191,7 +191,7 @@ impl Server {
         }
     }
 
-    /// Answers one request. Which door a path belongs to is decided here; so far there is one.
+    /// Answers one request.
     async fn answer(
         &self,
         request: hyper::Request<Incoming>,
@@ -202,10 +202,10 @@ impl Server {
         });
         let method = request.method().clone();
         let uri = request.uri().clone();
-        let start = self.api.app().clock().moment();
+        let start = self.doors.app().clock().moment();
         let request = Request::new(request, id.clone());
         let mut reply = match request.head.check() {
-            Ok(()) => match without_panic(self.api.answer(request)).await {
+            Ok(()) => match without_panic(self.doors.answer(request)).await {
                 Ok(reply) => reply,
                 Err(Panicked) => {
                     tracing::error!(request_id = id.as_str(), %method, path = uri.path(), "a request made the server panic");
@@ -217,7 +217,7 @@ impl Server {
         reply.set(X_REQUEST_ID, id.to_header());
         let status = reply.status();
         let time_us = || {
-            let time = self.api.app().clock().moment().since(start);
+            let time = self.doors.app().clock().moment().since(start);
             u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
         };
         // A client's mistakes are news to whoever looks after it; successes are not.

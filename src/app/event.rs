@@ -23,6 +23,8 @@ pub struct Event<'a> {
     pub sequence: u64,
     /// Its type.
     pub event_type: &'a str,
+    /// Its position among the events of its type in its stream, from 0.
+    pub type_sequence: u64,
     /// The id its publisher, or else the server, gave it.
     pub uid: Uid<'a>,
     /// The publisher's time, in microseconds since 1970 (UTC); `recorded_at_us` holds if absent.
@@ -147,6 +149,20 @@ impl From<NotAnEvent> for Failure {
 }
 
 impl<'a> Event<'a> {
+    /// The aggregate it belongs to, and its position in it, from 0.
+    #[must_use]
+    pub fn aggregate(&self) -> Option<(&'a str, u64)> {
+        let mut tags = self.labels.0.clone();
+        tags.find_map(|(tag, rank)| Some((tags::name_of(tag, tags::AGGREGATE)?, rank)))
+    }
+
+    /// Whether the owner of its stream published it, as a producer that owns streams.
+    #[must_use]
+    pub fn is_of_owner(&self) -> bool {
+        let mut tags = self.labels.0.clone();
+        tags.any(|(tag, _rank)| tag.first() == Some(&tags::OWNED))
+    }
+
     /// Reads the event in a record.
     ///
     /// # Errors
@@ -179,10 +195,11 @@ impl<'a> Stored<'a> {
             .next()
             .and_then(|(tag, _rank)| tags::name_of(tag, tags::TYPE))
             .ok_or(wrong("its second tag is not a type"))?;
-        // The pair repeats the two.
-        for _ in 2..BEFORE_LABELS {
-            tags.next();
-        }
+        const { assert!(BEFORE_LABELS == 3) };
+        let type_sequence = tags
+            .next()
+            .and_then(|(tag, rank)| (tag.first() == Some(&tags::PAIR)).then_some(rank))
+            .ok_or(wrong("its third tag is not a stream and a type"))?;
         let data = match envelope.content_type {
             None => Data::Json(envelope.data),
             Some(content_type) => Data::Bytes {
@@ -196,6 +213,7 @@ impl<'a> Stored<'a> {
                 stream,
                 sequence,
                 event_type,
+                type_sequence,
                 uid: envelope.uid,
                 time_us: envelope.time_us,
                 recorded_at_us: record.recorded_at_us,

@@ -157,14 +157,18 @@ codes! {
     ConsumerExists = "consumer-exists", Conflict, "The consumer is defined otherwise";
     /// An id lies beyond the end of the log.
     BeyondEnd = "beyond-end", Conflict, "The id lies beyond the end of the log";
-    /// The stream belongs to another door.
-    StreamOwned = "stream-owned", Conflict, "The stream belongs to another interface";
+    /// The stream belongs to another producer.
+    StreamOwned = "stream-owned", Conflict, "The stream belongs to another producer";
     /// There are as many logs as there may be.
     TooManyLogs = "too-many-logs", Conflict, "There are too many logs";
     /// There are as many consumers as there may be.
     TooManyConsumers = "too-many-consumers", Conflict, "There are too many consumers";
+    /// There are as many definitions of webhooks and the like as there may be.
+    TooManyDefinitions = "too-many-definitions", Conflict, "There are too many definitions";
     /// A stream is not where the caller expected it.
     SequenceMismatch = "sequence-mismatch", Unmet, "The stream is not at the expected sequence";
+    /// An event is not the next one of its aggregate.
+    AggregateSequence = "aggregate-sequence", Unmet, "The event is not the next one of its aggregate";
     /// An event matches a condition that none should match.
     ConditionUnmet = "condition-unmet", Unmet, "An event matches a condition";
     /// The idempotency key was used for something else.
@@ -203,6 +207,14 @@ pub enum Details {
         expected: u64,
         /// The last sequence of the stream as it is stored; none for an empty stream.
         actual: Option<u64>,
+    },
+    /// Where an aggregate stood instead.
+    Aggregate {
+        /// The sequence that the event was given.
+        given: u64,
+        /// The sequence that the next event of the aggregate has, counting those before this one in
+        /// the batch.
+        next: u64,
     },
     /// The event that was in the way.
     Found {

@@ -16,7 +16,7 @@ pub const EVENT_ID_LEN_MAX: usize = 255;
 pub const KEY_LEN_MAX: usize = 255;
 /// The longest content type of a payload, in bytes: one byte holds its length.
 pub const CONTENT_TYPE_LEN_MAX: usize = 255;
-/// The most tags a publisher may give an event. The server adds up to five of its own.
+/// The most tags a publisher may give an event. The server adds up to nine of its own.
 pub const EVENT_TAGS_MAX: usize = 32;
 /// The most events in one publish: a batch is one write, and others wait for it.
 pub const BATCH_EVENTS_MAX: usize = 10_000;
@@ -48,6 +48,10 @@ pub const LIST_MAX: usize = 1_000;
 pub const LOGS_MAX: usize = 256;
 /// The most consumers of one log: their checkpoints are all in memory.
 pub const CONSUMERS_MAX: usize = 10_000;
+/// The most documents (webhooks, handlers, contracts, ...) together: all are in memory.
+pub const DOCUMENTS_MAX: usize = 10_000;
+/// The longest document, in bytes: a definition, not a payload.
+pub const DOCUMENT_LEN_MAX: usize = 64 << 10;
 /// How many events a consumer's lag is counted to where the index does not give the number itself;
 /// beyond it the lag is "at least this".
 pub const LAG_COUNT_MAX: u64 = 10_000;
@@ -69,11 +73,13 @@ pub const STORE: StoreLimits = StoreLimits {
     system_segment_len: 1 << 20,
 };
 
-/// The tags the server adds to an event: stream, type, their pair, the event's key, the request's.
-const OWN_TAGS: usize = 5;
+/// The tags the server adds to an event: stream, type, their pair, the event's key, its aggregate, its
+/// stream's ownership (twice), its id, the request's key.
+const OWN_TAGS: usize = 9;
 
 const _: () = assert!(EVENT_TAGS_MAX + OWN_TAGS <= TAGS_MAX);
-// The pair of stream and type is the longest tag: a prefix, two names, a byte between them.
+// The pairs (stream and type, stream and owner) are the longest tags: a prefix, two names, a byte
+// between them.
 const _: () = assert!(2 * NAME_LEN_MAX + 2 <= TAG_LEN_MAX);
 const _: () = assert!(KEY_LEN_MAX < TAG_LEN_MAX);
 const _: () =

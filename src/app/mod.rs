@@ -14,9 +14,13 @@ use parking_lot::{Mutex, RwLock};
 use crate::clock::{Clock, Random};
 use crate::store::{EventId, Health, LogName, LogStore, Retention, Store};
 
+use documents::Documents;
 use logs::LogSettings;
+use publish::OwnedLogs;
 
 pub mod consumers;
+mod counted;
+mod documents;
 mod envelope;
 pub mod event;
 pub mod failure;
@@ -24,6 +28,7 @@ pub mod filter;
 pub mod limits;
 pub mod logs;
 pub mod name;
+mod progress;
 pub mod publish;
 pub mod range;
 pub mod streams;
@@ -52,6 +57,10 @@ struct Shared {
     settings: Mutex<BTreeMap<LogName, LogSettings>>,
     /// Held while a log is created or its settings change, across the append that keeps them.
     configuring: tokio::sync::Mutex<()>,
+    /// See `documents.rs`.
+    documents: RwLock<Documents>,
+    /// See `publish/ownership.rs`.
+    owned_logs: OwnedLogs,
     stop: tokio::sync::watch::Sender<bool>,
 }
 
@@ -99,6 +108,8 @@ impl App {
             logs: RwLock::new(logs),
             settings: Mutex::default(),
             configuring: tokio::sync::Mutex::default(),
+            documents: RwLock::default(),
+            owned_logs: OwnedLogs::default(),
             stop: tokio::sync::watch::Sender::new(false),
         }));
         let state = app.fold_system().await?;
@@ -111,6 +122,8 @@ impl App {
             }
         }
         *app.0.settings.lock() = state.logs;
+        *app.0.documents.write() = state.documents;
+        app.find_owned_logs().await?;
         Ok(app)
     }
 

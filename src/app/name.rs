@@ -176,6 +176,18 @@ name!(
     |what, text: &str| check_text(what, text, NAME_LEN_MAX)
 );
 name!(
+    /// The id of an aggregate, written like a stream's name.
+    AggregateId,
+    "aggregate id",
+    |what, text: &str| check_text(what, text, NAME_LEN_MAX)
+);
+name!(
+    /// The id of a producer that owns streams, written like a stream's name.
+    ProducerId,
+    "producer id",
+    |what, text: &str| check_text(what, text, NAME_LEN_MAX)
+);
+name!(
     /// The publisher's id of an event (`eventId`), written like a stream's name.
     EventUid,
     "event id",

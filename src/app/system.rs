@@ -4,11 +4,13 @@
 //! what its events say.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::store::{LogName, Retention};
 
+use super::documents::{Change, Documents};
 use super::event::{Data, Event};
 use super::failure::{Code, Failure};
 use super::limits::PAGE_LEN_MAX;
@@ -20,6 +22,8 @@ use super::{App, Log};
 
 /// The type of [`LogConfigured`].
 const LOG_CONFIGURED: &str = "log-configured";
+/// The type of [`Change`].
+const DOCUMENT_CHANGED: &str = "document-changed";
 
 /// A log was given settings, all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +69,8 @@ impl From<KeptRetention> for Retention {
 pub(super) struct SystemState {
     /// The settings of the logs that were given some.
     pub(super) logs: BTreeMap<LogName, LogSettings>,
+    /// The documents that there are.
+    pub(super) documents: Documents,
 }
 
 impl SystemState {
@@ -81,6 +87,11 @@ impl SystemState {
                     retention: configured.retention.map(Retention::from),
                 };
                 self.logs.insert(name, settings);
+            }
+            DOCUMENT_CHANGED => {
+                let change = Change::from_json(event.data.bytes())
+                    .map_err(|error| unreadable(event, &error))?;
+                self.documents.apply(change);
             }
             other => {
                 tracing::warn!(
@@ -132,21 +143,46 @@ impl App {
         };
         let data =
             serde_json::to_vec(&configured).expect("texts and numbers can be written as JSON");
-        let event = NewEvent {
-            stream: StreamName::new(format!("log/{log}"))?,
-            event_type: EventType::new(LOG_CONFIGURED)?,
-            data: Data::Json(&data),
-            metadata: None,
-            tags: Vec::new(),
-            uid: None,
-            time_us: None,
-            expected_sequence: None,
-            key: None,
-        };
+        self.keep(&format!("log/{log}"), LOG_CONFIGURED, &data)
+            .await
+    }
+
+    /// Makes a change of a document part of the server's state.
+    pub(super) async fn keep_change(&self, change: &Change) -> Result<(), Failure> {
+        let stream = format!("{}/{}", change.kind, change.name);
+        self.keep(&stream, DOCUMENT_CHANGED, &change.to_json())
+            .await
+    }
+
+    async fn keep(&self, stream: &str, event_type: &str, data: &[u8]) -> Result<(), Failure> {
+        let event = NewEvent::new(
+            StreamName::new(stream)?,
+            EventType::new(event_type)?,
+            Data::Json(data),
+        );
         let publish = Publish {
             events: vec![event],
             ..Publish::default()
         };
         self.system_log()?.publish(publish).await.map(drop)
+    }
+
+    /// One of the server's own logs besides [`LogName::system`]; created when it is first needed.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]: it is not there and cannot be created.
+    pub async fn own_log(&self, name: LogName) -> Result<Log, Failure> {
+        if let Some(log) = self.find(name.as_str()) {
+            return Ok(log);
+        }
+        let created = self.0.store.create(name.clone()).await?;
+        let mut logs = self.0.logs.write();
+        let store = logs.entry(name.clone()).or_insert(created.log);
+        Ok(Log {
+            app: self.clone(),
+            name,
+            store: Arc::clone(store),
+        })
     }
 }

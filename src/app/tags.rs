@@ -12,6 +12,16 @@ pub(super) const PAIR: u8 = b'p';
 pub(super) const LABEL: u8 = b'u';
 /// `k` + the idempotency key of the event.
 pub(super) const KEY: u8 = b'k';
+/// `g` + an idempotency key that a door made out of several names.
+pub(super) const DERIVED_KEY: u8 = b'g';
+/// `a` + aggregate: its rank is the event's sequence in the aggregate.
+pub(super) const AGGREGATE: u8 = b'a';
+/// `o` + stream, on every event that the stream's owner published.
+pub(super) const OWNED: u8 = b'o';
+/// `w` + stream + [`PAIR_GAP`] + the owner, on the same events.
+pub(super) const WRITER: u8 = b'w';
+/// `e` + the event's id, on events that are looked up by it.
+pub(super) const UID: u8 = b'e';
 /// `r` + the idempotency key of the request; on the first event stored for it.
 pub(super) const REQUEST: u8 = b'r';
 
@@ -35,6 +45,13 @@ pub(super) fn pair(stream: &str, event_type: &str) -> Vec<u8> {
     tag
 }
 
+/// The tag of a stream and its owner together.
+pub(super) fn writer(stream: &str, producer: &str) -> Vec<u8> {
+    let mut tag = Vec::with_capacity(2 + stream.len() + producer.len());
+    push_writer(&mut tag, stream, producer);
+    tag
+}
+
 pub(super) fn push_tag(buffer: &mut Vec<u8>, kind: u8, name: &str) {
     buffer.push(kind);
     buffer.extend_from_slice(name.as_bytes());
@@ -44,6 +61,12 @@ pub(super) fn push_pair(buffer: &mut Vec<u8>, stream: &str, event_type: &str) {
     push_tag(buffer, PAIR, stream);
     buffer.push(PAIR_GAP);
     buffer.extend_from_slice(event_type.as_bytes());
+}
+
+pub(super) fn push_writer(buffer: &mut Vec<u8>, stream: &str, producer: &str) {
+    push_tag(buffer, WRITER, stream);
+    buffer.push(PAIR_GAP);
+    buffer.extend_from_slice(producer.as_bytes());
 }
 
 /// The name in a tag, if the tag is of this kind.

@@ -1,1 +1,5 @@
 //! Credentials: Basic, JWT, secrets at rest.
+
+mod plain;
+
+pub use plain::PlainSecret;

@@ -20,6 +20,7 @@ use super::output::print_line;
 use crate::app::{App, Limits, Parts, limits};
 use crate::clock::{Clock, SystemClock, SystemRandom};
 use crate::config::{Config, DurabilityName, LogFormat, Overrides};
+use crate::doors::Doors;
 use crate::server;
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
@@ -113,9 +114,12 @@ async fn serve(config: Config) -> Result<(), CliFailure> {
         .local_addr()
         .map_err(|error| CliFailure::because("cannot tell the address", &error))?;
     let app = open(&config).await?;
+    let doors = Doors::open(app.clone(), config.doors.clone())
+        .await
+        .map_err(|failure| CliFailure::new(format!("cannot open the doors: {failure}")))?;
     announce(&config, address)?;
 
-    let ended = server::run(listener, app.clone(), signals.first()).await;
+    let ended = server::run(listener, doors, signals.first()).await;
     app.close().await;
     tracing::info!("stopped");
     ended.map_err(|error| CliFailure::because("the server stopped", &error))

@@ -89,11 +89,25 @@ impl Body {
     ///
     /// A [`Problem`]: too long, too slow, cut short, malformed, or no memory for it in time.
     pub async fn read(self, rules: &BodyRules) -> Result<Payload<'_>, Problem> {
+        self.read_within(rules.len_max, rules).await
+    }
+
+    /// Reads the body whole if it has at most `len_max` bytes, and no more than the rules allow.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub async fn read_within(
+        self,
+        len_max: usize,
+        rules: &BodyRules,
+    ) -> Result<Payload<'_>, Problem> {
+        let len_max = len_max.min(rules.len_max);
         // Even a length of nearly 2^64 is only compared, never allocated.
-        if self.0.size_hint().lower() > rules.len_max as u64 {
-            return Err(too_long(rules));
+        if self.0.size_hint().lower() > len_max as u64 {
+            return Err(too_long(len_max));
         }
-        match tokio::time::timeout(rules.time_max, collect(self.0, rules)).await {
+        match tokio::time::timeout(rules.time_max, collect(self.0, len_max, rules)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Problem::new(
                 ProblemType::REQUEST_TIMEOUT,
@@ -107,7 +121,11 @@ impl Body {
     }
 }
 
-async fn collect(mut incoming: Incoming, rules: &BodyRules) -> Result<Payload<'_>, Problem> {
+async fn collect(
+    mut incoming: Incoming,
+    len_max: usize,
+    rules: &BodyRules,
+) -> Result<Payload<'_>, Problem> {
     let mut shares = Vec::new();
     let mut len = 0_usize;
     let mut first = Bytes::new();
@@ -125,8 +143,8 @@ async fn collect(mut incoming: Incoming, rules: &BodyRules) -> Result<Payload<'_
             continue;
         };
         len = len.saturating_add(data.len());
-        if len > rules.len_max {
-            return Err(too_long(rules));
+        if len > len_max {
+            return Err(too_long(len_max));
         }
         let units = u32::try_from(data.len().div_ceil(UNIT_LEN)).unwrap_or(u32::MAX);
         let share = match rules.budget.try_acquire_many(units) {
@@ -177,14 +195,11 @@ async fn wait_for_room(units: u32, rules: &BodyRules) -> Result<SemaphorePermit<
     }
 }
 
-fn too_long(rules: &BodyRules) -> Problem {
+fn too_long(len_max: usize) -> Problem {
     Problem::new(
         ProblemType::TOO_LARGE,
-        format!(
-            "the body is longer than {} bytes; nothing was done",
-            rules.len_max
-        ),
+        format!("the body is longer than {len_max} bytes; nothing was done"),
     )
-    .with("limit", Member::Number(rules.len_max as u64))
+    .with("limit", Member::Number(len_max as u64))
     .closing()
 }

@@ -5,6 +5,7 @@
 //! that each door writes in its own style.
 
 pub mod accept;
+pub mod access;
 pub mod body;
 pub mod etag;
 pub mod head;
@@ -21,5 +22,5 @@ pub use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub use hyper::{Method, StatusCode};
 pub use problem::{Member, Problem, ProblemType};
 pub use query::Query;
-pub use reply::{Aborted, Gone, Reply, ReplyBody, Writer};
+pub use reply::{Aborted, Answered, Gone, Reply, ReplyBody, Writer};
 pub use router::{Routed, Router, Verb};

@@ -16,6 +16,15 @@ use super::header::{self, HeaderMap, HeaderName, HeaderValue};
 #[derive(Debug)]
 pub struct Reply(hyper::Response<ReplyBody>);
 
+/// A reply, and the route it was given on.
+#[derive(Debug)]
+pub struct Answered {
+    /// The template of the route, for counting; `other` if there is none.
+    pub route: &'static str,
+    /// The reply.
+    pub reply: Reply,
+}
+
 impl Reply {
     /// A reply without a body.
     #[must_use]

@@ -12,12 +12,14 @@ pub enum Verb {
     Post,
     /// Puts in place.
     Put,
+    /// Changes a part.
+    Patch,
     /// Removes.
     Delete,
 }
 
 impl Verb {
-    const ALL: [Self; 4] = [Self::Get, Self::Post, Self::Put, Self::Delete];
+    const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];
 
     /// The name of the method in lower case.
     #[must_use]
@@ -26,6 +28,7 @@ impl Verb {
             Self::Get => "get",
             Self::Post => "post",
             Self::Put => "put",
+            Self::Patch => "patch",
             Self::Delete => "delete",
         }
     }
@@ -38,6 +41,8 @@ impl Verb {
             Some(Self::Post)
         } else if method == Method::PUT {
             Some(Self::Put)
+        } else if method == Method::PATCH {
+            Some(Self::Patch)
         } else if method == Method::DELETE {
             Some(Self::Delete)
         } else {
@@ -50,6 +55,7 @@ impl Verb {
             Self::Get => "GET, HEAD",
             Self::Post => "POST",
             Self::Put => "PUT",
+            Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
     }

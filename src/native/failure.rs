@@ -136,6 +136,9 @@ fn failure_problem(failure: &Failure) -> Problem {
                 "actualSequence",
                 actual.map_or(Member::Null, Member::Number),
             ),
+        Details::Aggregate { given, next } => problem
+            .with("givenSequence", Member::Number(given))
+            .with("nextSequence", Member::Number(next)),
         Details::Found { condition, id } => problem
             .with("condition", number(condition))
             .with("foundId", Member::Number(id.get())),

@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::app::App;
-use crate::http::{HeaderValue, Reply, StatusCode};
+use crate::http::{HeaderValue, Method, Reply, StatusCode};
 use crate::store::Health;
 
 use super::call::Call;
@@ -41,6 +41,19 @@ struct OfLog {
 struct LogHealth {
     log: String,
     health: &'static str,
+}
+
+/// The method as a label: few values, whatever clients send.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// The counters of the server.
@@ -162,11 +175,12 @@ impl Metrics {
     /// Counts an answer; `time` is how long it took up to its head.
     pub fn answered(
         &self,
-        method: &'static str,
+        method: &Method,
         route: &'static str,
         status: StatusCode,
         time: Duration,
     ) {
+        let method = method_label(method);
         let answer = Answer {
             method,
             route,

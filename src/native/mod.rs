@@ -2,7 +2,7 @@
 //!
 //! One table of routes; each endpoint translates a request into one call of the product and its
 //! outcome into a reply. What is refused is told as `application/problem+json` ([`failure`]); how
-//! events look is `render.rs`'s; who may ask at all is `access.rs`'s. Nothing here knows how events
+//! events look is `render.rs`'s; who may ask at all is `http/access.rs`'s. Nothing here knows how events
 //! are kept.
 
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use crate::http::{
     Router, StatusCode, Verb, header,
 };
 
-mod access;
 mod call;
 mod consumers;
 mod events;
@@ -136,23 +135,18 @@ const ROUTES: &[(Verb, &str, Endpoint)] = &[
 pub struct Api {
     app: App,
     router: Router<Endpoint>,
-    bodies: BodyRules,
+    bodies: Arc<BodyRules>,
     /// One permit for each reply that goes on at the client's pace.
     readers: Arc<Semaphore>,
     metrics: Metrics,
 }
 
 impl Api {
-    /// The API of this product, with its limits.
+    /// The API of this product. `bodies` is shared by all doors, so that what they hold in memory
+    /// has one limit.
     #[must_use]
-    pub fn new(app: App) -> Self {
-        let limits = app.limits();
-        let bodies = BodyRules::new(
-            limits.body_len_max,
-            limits.bodies_len_max,
-            limits.body_timeout,
-        );
-        let readers = Arc::new(Semaphore::new(limits.readers_max));
+    pub fn new(app: App, bodies: Arc<BodyRules>) -> Self {
+        let readers = Arc::new(Semaphore::new(app.limits().readers_max));
         Self {
             app,
             router: Router::new(ROUTES),
@@ -160,6 +154,12 @@ impl Api {
             readers,
             metrics: Metrics::new(),
         }
+    }
+
+    /// The counters of the server.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The product behind it.
@@ -186,7 +186,7 @@ impl Api {
         let reply = outcome.unwrap_or_else(|refusal| refusal.into_reply(head.id()));
         let time = self.app.clock().moment().since(start);
         self.metrics
-            .answered(method_label(head.method()), route, reply.status(), time);
+            .answered(head.method(), route, reply.status(), time);
         reply
     }
 
@@ -194,7 +194,7 @@ impl Api {
         &'a self,
         head: &'a Head,
     ) -> Result<(Endpoint, &'static str, Call<'a>), Routeless> {
-        access::check(head)?;
+        crate::http::access::check(head)?;
         if is_unknown(head.method()) {
             return Err(Problem::new(
                 ProblemType::NOT_IMPLEMENTED,
@@ -351,17 +351,4 @@ fn is_unknown(method: &Method) -> bool {
         Method::CONNECT,
     ]
     .contains(method)
-}
-
-/// The method as a label: few values, whatever clients send.
-fn method_label(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        _ => "other",
-    }
 }

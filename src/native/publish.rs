@@ -5,7 +5,9 @@
 
 use crate::app::Log;
 use crate::app::name::{IdempotencyKey, StreamName};
-use crate::app::publish::{Expectation, ExpectedLast, Fingerprint, Keyed, Publish, Published};
+use crate::app::publish::{
+    Expectation, ExpectedLast, Fingerprint, KeyOrigin, Keyed, Publish, Published,
+};
 use crate::http::{
     Body, Head, HeaderName, HeaderValue, Problem, Reply, StatusCode, etag, head, header, query,
 };
@@ -86,6 +88,7 @@ async fn publish<'a>(
     )?;
     let keyed = key.map(|key| Keyed {
         key,
+        origin: KeyOrigin::Given,
         fingerprint: Fingerprint::of(&[
             call.head.path().as_bytes(),
             match form {
@@ -102,6 +105,7 @@ async fn publish<'a>(
             conditions: parsed.conditions,
             key: keyed,
             durability,
+            producer: None,
         })
         .await?;
     Ok(reply(log, &parsed.events, &published))

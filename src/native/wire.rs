@@ -14,7 +14,7 @@ use crate::app::limits::{BATCH_EVENTS_MAX, DATA_LEN_MAX, EVENT_TAGS_MAX, METADAT
 use crate::app::name::{
     ContentType, EventType, EventUid, IdempotencyKey, NameError, StreamName, TagLabel,
 };
-use crate::app::publish::{Fingerprint, Keyed, NewEvent, Unless};
+use crate::app::publish::{Fingerprint, KeyOrigin, Keyed, NewEvent, Unless};
 use crate::app::{Data, Filter};
 
 use crate::json::{Fault, FaultKind, Reader};
@@ -68,19 +68,17 @@ impl WireEvent<'_> {
     /// The event as the product takes it.
     #[must_use]
     pub fn to_new(&self) -> NewEvent<'_> {
-        NewEvent {
-            stream: self.stream.by_ref(),
-            event_type: self.event_type.by_ref(),
-            data: match &self.payload {
-                Payload::Json(text) => Data::Json(text.as_bytes()),
-                Payload::Bytes {
-                    content_type,
-                    bytes,
-                } => Data::Bytes {
-                    content_type: content_type.as_str(),
-                    bytes,
-                },
+        let data = match &self.payload {
+            Payload::Json(text) => Data::Json(text.as_bytes()),
+            Payload::Bytes {
+                content_type,
+                bytes,
+            } => Data::Bytes {
+                content_type: content_type.as_str(),
+                bytes,
             },
+        };
+        NewEvent {
             metadata: self.metadata.map(str::as_bytes),
             tags: self.tags.iter().map(TagLabel::by_ref).collect(),
             uid: self.uid.as_ref().map(EventUid::by_ref),
@@ -88,11 +86,13 @@ impl WireEvent<'_> {
             expected_sequence: self.expected_sequence,
             key: self.key.as_ref().map(|key| Keyed {
                 key: key.by_ref(),
+                origin: KeyOrigin::Given,
                 fingerprint: Fingerprint::of(&[
                     self.raw.as_bytes(),
                     self.stream.as_str().as_bytes(),
                 ]),
             }),
+            ..NewEvent::new(self.stream.by_ref(), self.event_type.by_ref(), data)
         }
     }
 }

@@ -41,6 +41,18 @@ impl LogName {
         Self(Arc::from("_system"))
     }
 
+    /// The log in which the server keeps what became of its calls to webhooks and the like.
+    #[must_use]
+    pub fn deliveries() -> Self {
+        Self(Arc::from("_deliveries"))
+    }
+
+    /// The log in which the server keeps the places of readers that are counted by stream and type.
+    #[must_use]
+    pub fn offsets() -> Self {
+        Self(Arc::from("_offsets"))
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use strandlog::app::limits::STORE;
 use strandlog::app::{App, Limits, Parts};
 use strandlog::clock::{SystemClock, SystemRandom};
+use strandlog::doors::{self, Doors};
 use strandlog::server;
 use strandlog::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use strandlog::store::{Durability, Retention};
@@ -75,10 +76,12 @@ impl Server {
                 started
                     .send((listener.local_addr().unwrap(), app.clone()))
                     .unwrap();
+                let doors = Doors::open(app.clone(), doors::Settings::default());
+                let doors = doors.await.unwrap();
                 let shutdown = async {
                     let _told_or_dropped = stopped.await;
                 };
-                server::run(listener, app.clone(), shutdown).await.unwrap();
+                server::run(listener, doors, shutdown).await.unwrap();
                 app.close().await;
             });
         });

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use strandlog::app::limits::STORE;
 use strandlog::app::name::{EventType, IdempotencyKey, StreamName, TagLabel};
-use strandlog::app::publish::{Fingerprint, Keyed, NewEvent, Publish, Published};
+use strandlog::app::publish::{Fingerprint, KeyOrigin, Keyed, NewEvent, Publish, Published};
 use strandlog::app::range::{Reading, Selection};
 use strandlog::app::{App, Data, Event, Failure, Limits, Log, Parts};
 use strandlog::clock::{CountedRandom, HandClock};
@@ -98,17 +98,11 @@ fn id(number: u64) -> EventId {
 
 /// An event with the payload `1`.
 fn event<'a>(stream: &'a str, event_type: &'a str) -> NewEvent<'a> {
-    NewEvent {
-        stream: StreamName::new(stream).unwrap(),
-        event_type: EventType::new(event_type).unwrap(),
-        data: Data::Json(b"1"),
-        metadata: None,
-        tags: Vec::new(),
-        uid: None,
-        time_us: None,
-        expected_sequence: None,
-        key: None,
-    }
+    NewEvent::new(
+        StreamName::new(stream).unwrap(),
+        EventType::new(event_type).unwrap(),
+        Data::Json(b"1"),
+    )
 }
 
 fn tagged<'a>(stream: &'a str, event_type: &'a str, tags: &[&'a str]) -> NewEvent<'a> {
@@ -134,6 +128,7 @@ fn keyed<'a>(stream: &'a str, key: &'a str, content: &'a str) -> NewEvent<'a> {
 fn key_for<'a>(key: &'a str, content: &str) -> Keyed<'a> {
     Keyed {
         key: IdempotencyKey::new(key).unwrap(),
+        origin: KeyOrigin::Given,
         fingerprint: Fingerprint::of(&[content.as_bytes()]),
     }
 }

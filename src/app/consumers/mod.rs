@@ -11,6 +11,7 @@ use super::failure::{Code, Failure};
 use super::filter::Filter;
 use super::limits::LIST_MAX;
 use super::name::ConsumerName;
+use super::progress::is_place;
 use super::range::{Reading, Selection};
 
 mod definition;
@@ -199,6 +200,7 @@ impl Log {
     ) -> Result<ConsumerPage, Failure> {
         let limit = limit.clamp(1, LIST_MAX);
         let mut names = self.store.checkpoint_names().await?;
+        names.retain(|name| !is_place(name));
         let start = names.partition_point(|name| after.is_some_and(|after| name.as_str() <= after));
         names.drain(..start);
         let more = names.len() > limit;

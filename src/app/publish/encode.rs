@@ -1,5 +1,7 @@
 //! A publish as a batch of the store.
 
+use std::collections::BTreeSet;
+
 use uuid::Builder;
 
 use crate::store::{Batch, Condition, Query, TAGS_MAX, Tag};
@@ -9,18 +11,22 @@ use super::super::envelope::{Envelope, RequestMark, has_line_break};
 use super::super::event::{Data, Uid};
 use super::super::failure::{Code, Details, Failure};
 use super::super::limits::{DATA_LEN_MAX, EVENT_TAGS_MAX, METADATA_LEN_MAX};
-use super::super::tags::{self, KEY, LABEL, REQUEST, STREAM, TYPE};
+use super::super::tags::{
+    self, AGGREGATE, DERIVED_KEY, KEY, LABEL, OWNED, REQUEST, STREAM, TYPE, UID,
+};
 use super::plan::Plan;
-use super::{NewEvent, Publish};
+use super::{KeyOrigin, NewEvent, Publish};
 
 /// The bytes that an event takes in a batch besides its names and payload, about.
 const EVENT_OVERHEAD: usize = 192;
 
-/// The events that are no repeats, with what must hold for them; none if all are.
+/// The events that are no repeats, with what must hold for them; none if all are. `guarded` adds
+/// the condition that the streams belong to nobody, behind those of the request.
 pub(super) fn batch(
     request: &Publish<'_>,
     plan: &Plan,
     app: &App,
+    guarded: bool,
 ) -> Result<Option<Batch>, Failure> {
     let remaining = plan.remaining(request);
     if remaining == 0 {
@@ -37,6 +43,9 @@ pub(super) fn batch(
             after: condition.after,
         });
     }
+    if guarded {
+        batch.require(unowned(request, plan));
+    }
     if let Some(durability) = request.durability {
         batch.set_durability(durability);
     }
@@ -44,6 +53,7 @@ pub(super) fn batch(
     let mut buffers = Buffers::default();
     let mut expectation = request.expectation.as_ref();
     let mut request_key = request.key.as_ref();
+    let mut claimed = BTreeSet::new();
     let stored = u32::try_from(remaining).unwrap_or(u32::MAX);
     for (index, event) in request.events.iter().enumerate() {
         if plan.replayed(index).is_some() {
@@ -93,8 +103,22 @@ pub(super) fn batch(
                 for label in &event.tags {
                     buffers.tag(LABEL, label.as_str(), None);
                 }
+                // The order is that of `OwnTag`.
                 if let Some(keyed) = &event.key {
-                    buffers.tag(KEY, keyed.key.as_str(), Some(plan.key_rank(index)));
+                    let kind = key_tag(keyed.origin);
+                    buffers.tag(kind, keyed.key.as_str(), Some(plan.key_rank(index)));
+                }
+                if let Some(aggregate) = &event.aggregate {
+                    buffers.tag(AGGREGATE, aggregate.id.as_str(), Some(aggregate.sequence));
+                }
+                if let Some(producer) = &request.producer {
+                    let stream = event.stream.as_str();
+                    let claims = !plan.owned_streams.contains(stream) && claimed.insert(stream);
+                    buffers.tag(OWNED, stream, claims.then_some(0));
+                    buffers.writer(stream, producer.as_str());
+                }
+                if event.findable_by_uid {
+                    buffers.tag(UID, &envelope.uid.to_string(), None);
                 }
                 if let Some(keyed) = request_key {
                     buffers.tag(REQUEST, keyed.key.as_str(), Some(plan.request_rank));
@@ -104,6 +128,33 @@ pub(super) fn batch(
             .map_err(|failure| failure.at(index))?;
     }
     Ok(Some(batch))
+}
+
+/// The kind of tag for the key of an event.
+pub(super) fn key_tag(origin: KeyOrigin) -> u8 {
+    match origin {
+        KeyOrigin::Given => KEY,
+        KeyOrigin::Derived => DERIVED_KEY,
+    }
+}
+
+/// The condition that none of the streams belongs to somebody.
+fn unowned(request: &Publish<'_>, plan: &Plan) -> Condition {
+    let streams: BTreeSet<&str> = request
+        .events
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| plan.replayed(*index).is_none())
+        .map(|(_, event)| event.stream.as_str())
+        .collect();
+    let any = streams
+        .into_iter()
+        .map(|stream| tags::tag(OWNED, stream))
+        .collect();
+    Condition {
+        query: Query { all: vec![any] },
+        after: 0,
+    }
 }
 
 fn payload_len(event: &NewEvent<'_>) -> usize {
@@ -200,6 +251,11 @@ impl Buffers {
 
     fn pair(&mut self, stream: &str, event_type: &str) {
         tags::push_pair(&mut self.tags, stream, event_type);
+        self.slots.push((self.tags.len(), None));
+    }
+
+    fn writer(&mut self, stream: &str, producer: &str) {
+        tags::push_writer(&mut self.tags, stream, producer);
         self.slots.push((self.tags.len(), None));
     }
 

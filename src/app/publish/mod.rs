@@ -17,12 +17,17 @@ use super::event::Data;
 use super::failure::{Code, Details, Failure};
 use super::filter::Filter;
 use super::limits::{BATCH_EVENTS_MAX, CONDITIONS_MAX, PUBLISH_ROUNDS_MAX};
-use super::name::{EventType, EventUid, IdempotencyKey, StreamName, TagLabel};
-use plan::Plan;
+use super::name::{
+    AggregateId, EventType, EventUid, IdempotencyKey, ProducerId, StreamName, TagLabel,
+};
+use plan::{OwnTag, Plan};
 
 mod encode;
+mod ownership;
 mod plan;
 mod repeat;
+
+pub(super) use ownership::OwnedLogs;
 
 /// One request to publish: a batch and what must hold for it.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +42,10 @@ pub struct Publish<'a> {
     pub key: Option<Keyed<'a>>,
     /// When the answer may be given; the server's setting if absent.
     pub durability: Option<Durability>,
+    /// Who publishes, if that makes the streams of the events theirs: the first producer to publish
+    /// to a stream owns it from then on, as long as an event of theirs is kept, and nobody else,
+    /// with or without a name, can publish to it.
+    pub producer: Option<ProducerId<'a>>,
 }
 
 /// An event to be stored.
@@ -60,6 +69,40 @@ pub struct NewEvent<'a> {
     pub expected_sequence: Option<u64>,
     /// Its own idempotency key.
     pub key: Option<Keyed<'a>>,
+    /// The aggregate it belongs to, which is counted apart from the stream.
+    pub aggregate: Option<AggregateStep<'a>>,
+    /// Whether [`Log::find_by_uid`] is to find it. Costs an entry in the index.
+    pub findable_by_uid: bool,
+}
+
+impl<'a> NewEvent<'a> {
+    /// An event with what each one has; the rest is left out.
+    #[must_use]
+    pub fn new(stream: StreamName<'a>, event_type: EventType<'a>, data: Data<'a>) -> Self {
+        Self {
+            stream,
+            event_type,
+            data,
+            metadata: None,
+            tags: Vec::new(),
+            uid: None,
+            time_us: None,
+            expected_sequence: None,
+            key: None,
+            aggregate: None,
+            findable_by_uid: false,
+        }
+    }
+}
+
+/// The place of an event in its aggregate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AggregateStep<'a> {
+    /// The aggregate.
+    pub id: AggregateId<'a>,
+    /// How many events the aggregate must have had before this one; events earlier in the same
+    /// batch count.
+    pub sequence: u64,
 }
 
 /// An idempotency key, and what it stands for.
@@ -71,6 +114,18 @@ pub struct Keyed<'a> {
     pub key: IdempotencyKey<'a>,
     /// What a repeat must have in common with the first.
     pub fingerprint: Fingerprint,
+    /// Who made the key.
+    pub origin: KeyOrigin,
+}
+
+/// Who made a key. Keys of different origin are told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum KeyOrigin {
+    /// The publisher chose it.
+    #[default]
+    Given,
+    /// A door made it out of several names, by which its protocol tells repeats.
+    Derived,
 }
 
 /// What tells a repeated request, or event, from another one with the same key.
@@ -180,16 +235,21 @@ impl Log {
     pub async fn publish(&self, request: Publish<'_>) -> Result<Published, Failure> {
         check(&request)?;
         let mut plan = Plan::default();
+        self.plan_ownership(&request, &mut plan).await?;
         for _round in 0..PUBLISH_ROUNDS_MAX {
-            let Some(batch) = encode::batch(&request, &plan, &self.app)? else {
+            let Some(appended) = self.submit(&request, &plan)? else {
                 return self.all_replayed(&request, &plan).await;
             };
-            let known = match self.store.append(batch).await {
+            let known = match appended.await {
                 Ok(receipt) => return Ok(stored(&request, &plan, &receipt)),
                 Err(AppendError::Ranks(mismatches)) => {
                     let known = plan.known_keys(&request, &mismatches);
                     if known.is_empty() {
-                        return Err(not_at_sequence(&request, &plan, &mismatches));
+                        if let Some(claim) = plan.refused_claim(&request, &mismatches) {
+                            self.settle_claim(&request, &mut plan, claim).await?;
+                            continue;
+                        }
+                        return Err(not_as_counted(&request, &plan, &mismatches));
                     }
                     known
                 }
@@ -197,7 +257,12 @@ impl Log {
                     // The original of a repeat may well be what matches.
                     let known = self.look_up_keys(&request, &plan, found).await?;
                     if known.is_empty() {
-                        return Err(condition_unmet(index, found));
+                        // The condition behind the publisher's own is the one on ownership.
+                        return Err(if index < request.conditions.len() {
+                            condition_unmet(index, found)
+                        } else {
+                            ownership::stream_owned(&request)
+                        });
                     }
                     known
                 }
@@ -314,11 +379,14 @@ fn published(
     }
 }
 
-/// The refusal when a stream is not where an event expected it. Every mismatch is one of a stream.
-fn not_at_sequence(request: &Publish<'_>, plan: &Plan, mismatches: &[RankMismatch]) -> Failure {
+/// The refusal when a stream, or an aggregate, is not where an event expected it.
+fn not_as_counted(request: &Publish<'_>, plan: &Plan, mismatches: &[RankMismatch]) -> Failure {
     let Some(mismatch) = mismatches.first() else {
         return Failure::new(Code::Internal, "the log refused ranks and named none");
     };
+    if mismatch.tag != 0 {
+        return not_in_aggregate(request, plan, mismatch);
+    }
     if let Some(index) = contradicting(request, plan) {
         return Failure::new(
             Code::InvalidExpectation,
@@ -352,6 +420,31 @@ fn not_at_sequence(request: &Publish<'_>, plan: &Plan, mismatches: &[RankMismatc
     Failure::new(Code::SequenceMismatch, message)
         .at(index)
         .with(Details::Sequence { expected, actual })
+}
+
+/// The refusal when an event is not the next one of its aggregate. What comes before it in the batch
+/// counts here: the expectations of one aggregate in one batch follow each other.
+fn not_in_aggregate(request: &Publish<'_>, plan: &Plan, mismatch: &RankMismatch) -> Failure {
+    let index = plan.event_of(mismatch.record);
+    let event = request.events.get(index);
+    debug_assert_eq!(
+        event.and_then(|event| plan::own_tag(request, event, mismatch.tag)),
+        Some(OwnTag::Aggregate)
+    );
+    let aggregate = event.and_then(|event| event.aggregate.as_ref());
+    let name = aggregate.map_or("", |aggregate| aggregate.id.as_str());
+    Failure::new(
+        Code::AggregateSequence,
+        format!(
+            "the next event of aggregate {name:?} has sequence {}, not {}; nothing was stored",
+            mismatch.actual, mismatch.expected
+        ),
+    )
+    .at(index)
+    .with(Details::Aggregate {
+        given: mismatch.expected,
+        next: mismatch.actual,
+    })
 }
 
 /// The events that are no repeats, and their places in the request.

@@ -1,11 +1,11 @@
 //! What is known of a publish so far: which events are repeats, and what keys are expected to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::store::{EventId, RankMismatch};
 
 use super::super::tags::BEFORE_LABELS;
-use super::{Publish, PublishedEvent};
+use super::{NewEvent, Publish, PublishedEvent};
 
 /// What earlier rounds have learnt. Empty for a publish without known keys, which is almost every
 /// one, and then it costs nothing.
@@ -18,6 +18,43 @@ pub(super) struct Plan {
     key_ranks: BTreeMap<usize, u64>,
     /// The same for the key of the request.
     pub(super) request_rank: u64,
+    /// Streams that are known to belong to whoever publishes.
+    pub(super) owned_streams: BTreeSet<String>,
+}
+
+/// A tag of the server's own behind those of the publisher. They follow in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnTag {
+    Key,
+    Aggregate,
+    Owned,
+    Writer,
+    Uid,
+    Request,
+}
+
+/// The own tags of an event. That of the request is on the first event stored for it only.
+pub(super) fn own_tags(
+    request: &Publish<'_>,
+    event: &NewEvent<'_>,
+) -> impl Iterator<Item = OwnTag> + use<> {
+    let has_producer = request.producer.is_some();
+    [
+        (event.key.is_some(), OwnTag::Key),
+        (event.aggregate.is_some(), OwnTag::Aggregate),
+        (has_producer, OwnTag::Owned),
+        (has_producer, OwnTag::Writer),
+        (event.findable_by_uid, OwnTag::Uid),
+        (request.key.is_some(), OwnTag::Request),
+    ]
+    .into_iter()
+    .filter_map(|(there, tag)| there.then_some(tag))
+}
+
+/// What the tag at this place among all tags of an event is, if it is one of the server's own.
+pub(super) fn own_tag(request: &Publish<'_>, event: &NewEvent<'_>, tag: usize) -> Option<OwnTag> {
+    let place = tag.checked_sub(BEFORE_LABELS + event.tags.len())?;
+    own_tags(request, event).nth(place)
 }
 
 /// A key that is there already.
@@ -93,24 +130,15 @@ impl Plan {
         request: &Publish<'_>,
         mismatches: &[RankMismatch],
     ) -> Vec<KnownKey> {
-        // The first tag is the stream, whose rank is a matter of expectations.
-        let mut of_keys = mismatches
-            .iter()
-            .filter(|mismatch| mismatch.tag != 0)
-            .peekable();
-        if of_keys.peek().is_none() {
-            return Vec::new();
-        }
-        let events = self.events_of_records(request);
-        of_keys
-            .filter_map(|mismatch| {
-                let index = *events.get(mismatch.record)?;
-                let event = request.events.get(index)?;
-                let event_key = BEFORE_LABELS + event.tags.len();
-                let of = if event.key.is_some() && mismatch.tag == event_key {
-                    KeyOf::Event(index)
-                } else {
-                    KeyOf::Request
+        self.mismatched(request, mismatches)
+            .into_iter()
+            .filter_map(|(index, own_tag, mismatch)| {
+                let of = match own_tag {
+                    OwnTag::Key => KeyOf::Event(index),
+                    OwnTag::Request => KeyOf::Request,
+                    OwnTag::Aggregate | OwnTag::Owned | OwnTag::Writer | OwnTag::Uid => {
+                        return None;
+                    }
                 };
                 Some(KnownKey {
                     of,
@@ -119,5 +147,40 @@ impl Plan {
                 })
             })
             .collect()
+    }
+
+    /// The first event whose stream could not be claimed, and an event of the stream's owner.
+    pub(super) fn refused_claim(
+        &self,
+        request: &Publish<'_>,
+        mismatches: &[RankMismatch],
+    ) -> Option<(usize, Option<EventId>)> {
+        self.mismatched(request, mismatches)
+            .into_iter()
+            .find(|(_, own_tag, _)| *own_tag == OwnTag::Owned)
+            .map(|(index, _, mismatch)| (index, mismatch.last_id))
+    }
+
+    /// The own tags that did not get the ranks they expected, with the places of their events.
+    fn mismatched<'m>(
+        &self,
+        request: &Publish<'_>,
+        mismatches: &'m [RankMismatch],
+    ) -> Vec<(usize, OwnTag, &'m RankMismatch)> {
+        // The first tag is the stream, whose rank is a matter of expectations.
+        let mut own = mismatches
+            .iter()
+            .filter(|mismatch| mismatch.tag != 0)
+            .peekable();
+        if own.peek().is_none() {
+            return Vec::new();
+        }
+        let events = self.events_of_records(request);
+        own.filter_map(|mismatch| {
+            let index = *events.get(mismatch.record)?;
+            let event = request.events.get(index)?;
+            Some((index, own_tag(request, event, mismatch.tag)?, mismatch))
+        })
+        .collect()
     }
 }

@@ -9,7 +9,8 @@ use super::super::envelope::RequestMark;
 use super::super::event::Stored;
 use super::super::failure::{Code, Failure};
 use super::super::limits::{PAGE_EVENTS_MAX, PAGE_LEN_MAX};
-use super::super::tags::{self, KEY, REQUEST};
+use super::super::tags::{self, REQUEST};
+use super::encode::key_tag;
 use super::plan::{KeyOf, KnownKey, Plan};
 use super::{Fingerprint, Publish, Published, PublishedEvent, published};
 
@@ -41,7 +42,7 @@ impl Log {
         }
         for (index, event) in request.events.iter().enumerate() {
             if let (Some(keyed), None) = (&event.key, plan.replayed(index)) {
-                let tag = tags::tag(KEY, keyed.key.as_str());
+                let tag = tags::tag(key_tag(keyed.origin), keyed.key.as_str());
                 asked.push((KeyOf::Event(index), tag, plan.key_rank(index)));
             }
         }
@@ -136,7 +137,7 @@ impl Log {
         for event in &request.events {
             let mut earlier = None;
             if !together && let Some(keyed) = &event.key {
-                let tag = tags::tag(KEY, keyed.key.as_str());
+                let tag = tags::tag(key_tag(keyed.origin), keyed.key.as_str());
                 let end = self.store.tag_end(tag).await?;
                 let id = end.and_then(|end| EventId::new(end.last_id));
                 earlier = id.filter(|id| !in_batch.contains(id));
@@ -246,7 +247,7 @@ impl Log {
 
     /// Waits until the event can be read: an append may be refused because of one that is still
     /// being stored.
-    async fn until_readable(&self, id: EventId) -> Result<(), Failure> {
+    pub(super) async fn until_readable(&self, id: EventId) -> Result<(), Failure> {
         if self.store.end() > id {
             return Ok(());
         }
@@ -287,7 +288,7 @@ fn refuse_repeated_keys(request: &Publish<'_>) -> Result<(), Failure> {
     let mut seen = HashSet::new();
     for (index, event) in request.events.iter().enumerate() {
         if let Some(keyed) = &event.key
-            && !seen.insert(keyed.key.as_str())
+            && !seen.insert((keyed.origin, keyed.key.as_str()))
         {
             return Err(Failure::new(
                 Code::RepeatedKey,

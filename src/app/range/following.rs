@@ -42,7 +42,7 @@ impl Following {
     pub(super) fn begin(log: &Log, selection: &Selection, settled: &Settled) -> Self {
         Self {
             log: log.clone(),
-            query: selection.filter.query(),
+            query: selection.query(),
             next: settled.ids.start,
             end: selection.to.and_then(EventId::next).unwrap_or(EventId::MAX),
             left: selection.limit.unwrap_or(u64::MAX),

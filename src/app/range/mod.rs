@@ -6,11 +6,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::store::{Direction, EventId, ReadError, Records};
+use crate::store::{Direction, EventId, Query, ReadError, Records};
 
 use super::Log;
 use super::failure::{Code, Details, Failure};
 use super::filter::Filter;
+use super::name::AggregateId;
+use super::tags::{self, AGGREGATE};
 
 mod following;
 mod raw;
@@ -33,6 +35,8 @@ pub struct Selection {
     pub limit: Option<u64>,
     /// What they must match.
     pub filter: Filter,
+    /// The aggregate they must belong to.
+    pub aggregate: Option<AggregateId<'static>>,
     /// In which order. `from` and `to` name the lowest and highest id in either.
     pub direction: Direction,
     /// Only events recorded at or after this time, in microseconds since 1970 (UTC).
@@ -61,6 +65,18 @@ impl Selection {
             ));
         }
         Ok(())
+    }
+
+    /// What the store is asked for; none if every event will do.
+    fn query(&self) -> Option<Query> {
+        let mut query = self.filter.query();
+        if let Some(id) = &self.aggregate {
+            query
+                .get_or_insert(Query { all: Vec::new() })
+                .all
+                .push(vec![tags::tag(AGGREGATE, id.as_str())]);
+        }
+        query
     }
 
     /// The lowest id the caller named, by either of two ways.
@@ -164,7 +180,7 @@ impl Log {
     ///
     /// As for [`read`](Self::read).
     pub async fn read_raw(&self, selection: Selection) -> Result<RawReading, Failure> {
-        if selection.direction == Direction::Backward || !selection.filter.is_empty() {
+        if selection.direction == Direction::Backward || selection.query().is_some() {
             return Err(Failure::new(
                 Code::InvalidRange,
                 "raw records can only be read forward, and not by stream, type or tag",

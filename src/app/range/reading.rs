@@ -31,7 +31,7 @@ impl Reading {
         selection: &Selection,
         mut settled: Settled,
     ) -> Result<Self, Failure> {
-        let query = selection.filter.query();
+        let query = selection.query();
         let pages = open(log, &query, selection.direction, &mut settled).await?;
         Ok(Self {
             log: log.clone(),

@@ -1,4 +1,4 @@
-//! Who may ask while the API asks for no credentials.
+//! Who may ask a door that asks for no credentials.
 //!
 //! Until then the server listens on loopback only, and what is left is the browser on the same
 //! machine, in which pages from anywhere run. Two checks keep those out, and they stand here only:
@@ -12,14 +12,16 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::http::{Head, Problem, ProblemType, header};
+use super::head::Head;
+use super::header;
+use super::problem::{Problem, ProblemType};
 
 /// Refuses what comes from a page of another site.
 ///
 /// # Errors
 ///
 /// A [`Problem`]; nothing was done.
-pub(super) fn check(head: &Head) -> Result<(), Problem> {
+pub fn check(head: &Head) -> Result<(), Problem> {
     let host = head.headers().get(header::HOST);
     // A request without Host is HTTP/1.0, which no browser sends.
     if let Some(host) = host

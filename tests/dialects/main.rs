@@ -1,0 +1,13 @@
+//! The dialects from outside: a server in this process, asked over sockets as their clients do.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "deadlines of tests are the machine's time"
+)]
+
+#[path = "../api/client.rs"]
+#[allow(dead_code, reason = "shared with the tests of the native API")]
+mod client;
+mod doors;
+#[allow(dead_code, reason = "each file of tests uses a part of it")]
+mod harness;
