@@ -123,7 +123,7 @@ impl App {
         }
         *app.0.settings.lock() = state.logs;
         *app.0.documents.write() = state.documents;
-        app.find_owned_logs().await?;
+        app.find_owned_logs().await;
         Ok(app)
     }
 

@@ -93,14 +93,15 @@ impl Log {
 }
 
 impl App {
-    /// Marks the logs in which a stream belongs to somebody.
-    pub(in super::super) async fn find_owned_logs(&self) -> Result<(), Failure> {
+    /// Marks the logs in which a stream belongs to somebody, or may: an index that cannot be read
+    /// yet is no reason not to start, and the condition is judged where the index is whole.
+    pub(in super::super) async fn find_owned_logs(&self) {
         for log in self.all_logs() {
-            if !log.store.tags(vec![OWNED], None, 1).await?.is_empty() {
+            let found = log.store.tags(vec![OWNED], None, 1).await;
+            if found.is_err() || found.is_ok_and(|tags| !tags.is_empty()) {
                 self.0.owned_logs.write().insert(log.name);
             }
         }
-        Ok(())
     }
 }
 
