@@ -11,3 +11,5 @@ mod client;
 mod doors;
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod harness;
+#[allow(dead_code, reason = "each file of tests uses a part of it")]
+mod receiver;
