@@ -23,7 +23,7 @@ use crate::config::{Config, DurabilityName, LogFormat, Overrides};
 use crate::doors::Doors;
 use crate::server;
 use crate::store::Store;
-use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use crate::store::embedded::{EmbeddedOptions, EmbeddedStore, guard_maps};
 
 /// What `serve` takes.
 #[derive(Args, Clone, Debug)]
@@ -76,6 +76,10 @@ const RUNTIME_END_WAIT: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: ServeArgs) -> Result<(), CliFailure> {
     let config = config(args)?;
     logging::start(config.log_format, &config.log_level)?;
+    // A page that the disk cannot give is then damage in one range, and not the end of the server.
+    if let Err(error) = guard_maps() {
+        tracing::warn!(%error, "a disk that fails under a read will end the server");
+    }
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("strandlog-io")

@@ -1,21 +1,33 @@
-//! A file of the real disk whose frozen prefix is handed out from a map of it.
+//! A file of the real disk whose frozen prefix is handed out from a map of it, and the guard for the
+//! case that the disk cannot give what is mapped.
 //!
-//! This is the one place with unsafe code. Its argument stands at the `unsafe` block; if a line of
-//! it stops being true, the change starts here.
+//! This is the one place with unsafe code. Its arguments stand at the `unsafe` blocks; if a line of
+//! one stops being true, the change starts here.
+//!
+//! # The guard
+//!
+//! A page that cannot be read (a bad sector, a file cut short by somebody else) is no error to a
+//! program that reads it from a map, but a signal, SIGBUS, that ends the process. With the guard in
+//! place the page is replaced by zeros instead and the read goes on: the checksum then refuses what
+//! it finds, as it does any other damage. The zeros stay until the map goes, so that a page does not
+//! change under a reader.
 
 #![allow(unsafe_code, reason = "reading a memory map cannot be done without it")]
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::ptr;
 use std::slice;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use memmap2::{MmapOptions, MmapRaw};
 use parking_lot::{Condvar, Mutex};
 use rustix::fs;
+use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::{Access, StorageFile};
 
@@ -31,10 +43,10 @@ pub(super) struct MappedFile {
     writes: Mutex<Vec<u64>>,
     write_ended: Condvar,
     /// The map that serves a file allocated in one go for its whole life, read without a lock.
-    first_map: OnceLock<Arc<MmapRaw>>,
+    first_map: OnceLock<Arc<GuardedMap>>,
     /// The latest map of a file that has grown beyond the first. Bytes of the earlier ones keep
     /// them.
-    longer_map: Mutex<Option<Arc<MmapRaw>>>,
+    longer_map: Mutex<Option<Arc<GuardedMap>>>,
 }
 
 impl MappedFile {
@@ -53,8 +65,8 @@ impl MappedFile {
     }
 
     /// A map that holds at least the first `len` bytes, all of which the file has.
-    fn map(&self, len: usize) -> io::Result<Arc<MmapRaw>> {
-        let holds = |map: &&Arc<MmapRaw>| map.len() >= len;
+    fn map(&self, len: usize) -> io::Result<Arc<GuardedMap>> {
+        let holds = |map: &&Arc<GuardedMap>| map.map.len() >= len;
         if let Some(map) = self.first_map.get().filter(holds) {
             return Ok(Arc::clone(map));
         }
@@ -75,7 +87,8 @@ impl MappedFile {
                 format!("the file has {size} bytes, of which {len} were written and frozen"),
             ));
         }
-        let map = Arc::new(MmapOptions::new().len(size).map_raw_read_only(&self.fd)?);
+        let map = MmapOptions::new().len(size).map_raw_read_only(&self.fd)?;
+        let map = Arc::new(GuardedMap::new(map));
         if self.first_map.set(Arc::clone(&map)).is_err() {
             *longer_map = Some(Arc::clone(&map));
         }
@@ -168,7 +181,7 @@ impl fmt::Debug for MappedFile {
 /// The first `len` bytes of a map, made by [`MappedFile::frozen`] alone: `len` is at most the
 /// length of the map and of the frozen prefix.
 struct FrozenPrefix {
-    map: Arc<MmapRaw>,
+    map: Arc<GuardedMap>,
     len: usize,
 }
 
@@ -186,6 +199,165 @@ impl AsRef<[u8]> for FrozenPrefix {
         //   prefix only what is there already, which leaves each byte as it is;
         // - no file is cut short: neither this type nor the two traits have a call for it, and a
         //   removed file stays whole for as long as it is mapped.
-        unsafe { slice::from_raw_parts(self.map.as_ptr(), self.len) }
+        // What the disk cannot give, or somebody else cut off, is no byte that changes: the first
+        // touch of such a page ends the process, or is answered with zeros, once and for all.
+        unsafe { slice::from_raw_parts(self.map.map.as_ptr(), self.len) }
     }
+}
+
+/// How many maps the guard can watch: more than the kernel lets a process have by default
+/// (`vm.max_map_count`, 65,530). A map beyond it is used without the guard.
+const WATCHED_MAX: usize = 1 << 16;
+
+/// The maps that the guard watches: where each begins (0 for a free place) and how many bytes it
+/// has. A place is taken by whoever swaps its start, and the length is in place before the start is.
+static WATCHED: [Watched; WATCHED_MAX] = [const {
+    Watched {
+        start: AtomicUsize::new(0),
+        len: AtomicUsize::new(0),
+    }
+}; WATCHED_MAX];
+
+/// The first place that may be free.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// How many pages were replaced.
+static FAULTS: AtomicU64 = AtomicU64::new(0);
+
+/// What SIGBUS led to before; written once, before the guard's handler can run.
+static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
+
+struct Watched {
+    start: AtomicUsize,
+    len: AtomicUsize,
+}
+
+/// Stands in a place that is being taken, and is the start of no map.
+const TAKEN: usize = 1;
+
+/// A map, and its place among those that the guard watches.
+struct GuardedMap {
+    map: MmapRaw,
+    place: Option<usize>,
+}
+
+impl GuardedMap {
+    fn new(map: MmapRaw) -> Self {
+        let from = NEXT.fetch_add(1, Ordering::Relaxed);
+        let free = |place: &usize| {
+            WATCHED[*place]
+                .start
+                .compare_exchange(0, TAKEN, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        };
+        let place = (0..WATCHED_MAX)
+            .map(|step| from.wrapping_add(step) % WATCHED_MAX)
+            .find(free);
+        if let Some(place) = place {
+            WATCHED[place].len.store(map.len(), Ordering::Relaxed);
+            WATCHED[place]
+                .start
+                .store(map.as_ptr() as usize, Ordering::Release);
+        }
+        Self { map, place }
+    }
+}
+
+impl Drop for GuardedMap {
+    fn drop(&mut self) {
+        // Before the addresses can belong to another map.
+        if let Some(place) = self.place {
+            WATCHED[place].start.store(0, Ordering::Release);
+        }
+    }
+}
+
+/// Lets the process live when a mapped page cannot be read: from then on it reads as zeros, which no
+/// checksum accepts. Called once by a program that owns its signals; a second call changes nothing.
+///
+/// What SIGBUS did before it still does for every other address.
+///
+/// # Errors
+///
+/// The operating system refuses the handler.
+pub fn guard_maps() -> io::Result<()> {
+    if BEFORE.get().is_some() {
+        return Ok(());
+    }
+    let mut before = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: both pointers are good for the call, and asking changes nothing.
+    let asked = unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), before.as_mut_ptr()) };
+    if asked != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has succeeded, so it has written the whole of it.
+    let before = unsafe { before.assume_init() };
+    if BEFORE.set(before).is_err() {
+        return Ok(());
+    }
+    let mut action = before;
+    action.sa_sigaction = on_bus_error as *const () as usize;
+    // On the stack that is set aside for signals, if the thread has one.
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: the handler has the signature that `SA_SIGINFO` asks for, and does only what a
+    // signal handler may: see there.
+    let set = unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) };
+    if set == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// How many pages the guard has replaced since the process began.
+#[must_use]
+pub fn map_faults() -> u64 {
+    FAULTS.load(Ordering::Relaxed)
+}
+
+/// Runs on the thread that touched the page. Takes no lock, allocates nothing and makes two system
+/// calls at most, directly and without touching `errno`.
+extern "C" fn on_bus_error(
+    _signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    _context: *mut libc::c_void,
+) {
+    // SAFETY: the kernel gives a handler with `SA_SIGINFO` a good pointer, and SIGBUS an address.
+    let address = unsafe { (*info).si_addr() } as usize;
+    if is_watched(address) && replace_page(address) {
+        FAULTS.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    // Not ours: what was to happen before happens when the instruction is tried again.
+    if let Some(before) = BEFORE.get() {
+        // SAFETY: the action is one that the kernel itself gave out, and `sigaction` may be called
+        // in a handler.
+        unsafe { libc::sigaction(libc::SIGBUS, before, ptr::null_mut()) };
+    }
+}
+
+fn is_watched(address: usize) -> bool {
+    WATCHED.iter().any(|watched| {
+        let start = watched.start.load(Ordering::Acquire);
+        let len = watched.len.load(Ordering::Relaxed);
+        start > TAKEN && address.wrapping_sub(start) < len
+    })
+}
+
+/// Puts a page of zeros where the page with this address, of one of our maps, is.
+fn replace_page(address: usize) -> bool {
+    let page_len = rustix::param::page_size();
+    let page = (address & !(page_len - 1)) as *mut core::ffi::c_void;
+    // SAFETY: the page is part of a map that only reads, which lives as long as the reader that
+    // touched it, so nothing else can be at this address; what it held could not be read. Readers
+    // of the page have seen nothing of it, or they would not have met the fault.
+    let mapped = unsafe {
+        mm::mmap_anonymous(
+            page,
+            page_len,
+            ProtFlags::READ,
+            MapFlags::PRIVATE | MapFlags::FIXED,
+        )
+    };
+    mapped.is_ok()
 }

@@ -22,6 +22,7 @@ mod transfer;
 mod contract_tests;
 
 pub use disk::DiskStorage;
+pub use map::{guard_maps, map_faults};
 pub(crate) use transfer::{read_exact_at, write_all_at, zero_range};
 
 /// The name of the file that [`Storage::lock`] locks. [`Storage::list`] shows it; whoever removes it

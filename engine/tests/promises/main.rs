@@ -9,6 +9,7 @@ mod conditions;
 mod corpus;
 mod damage;
 mod dense_ids;
+mod failing_maps;
 mod failure_is_a_state;
 mod format;
 mod full_disk;

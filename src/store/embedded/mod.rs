@@ -22,6 +22,8 @@ mod directory;
 mod log;
 
 pub use directory::{DataDirectory, DirectoryError};
+/// Lets the process live when the disk cannot give what is mapped.
+pub use strandlog_engine::storage::guard_maps;
 
 /// How a data directory is opened.
 #[derive(Clone, Debug)]

@@ -1,0 +1,53 @@
+//! A mapped page that cannot be read costs the events that are in it, and not the process.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strandlog_engine::storage::{DiskStorage, Storage, guard_maps, map_faults};
+use strandlog_engine::{Direction, EventId, Log, ReadError};
+
+use super::support::{append, bodies, records, threaded};
+
+fn segments(directory: &Path) -> Vec<PathBuf> {
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "seg"))
+        .collect();
+    segments.sort();
+    segments
+}
+
+#[test]
+fn a_file_cut_short_under_its_map_is_damage_and_not_the_end_of_the_process() {
+    guard_maps().unwrap();
+    guard_maps().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(directory.path()).unwrap());
+    let (log, _) = Log::open(storage, threaded(1)).unwrap();
+    while log.describe().segments < 4 {
+        append(&log, "s", &[&[7; 2_000]]).unwrap();
+    }
+    // Every segment is mapped by whoever reads it.
+    let whole = bodies(&log);
+    let segments = segments(directory.path());
+    let cut = OpenOptions::new().write(true).open(&segments[1]).unwrap();
+    cut.set_len(4_096).unwrap();
+
+    let before = map_faults();
+    let failed = records(&log, Direction::Forward);
+    assert!(matches!(failed, Err(ReadError::Damaged(_))), "{failed:?}");
+    assert!(map_faults() > before);
+    // The rest of the log reads and takes writes.
+    append(&log, "s", &[b"after"]).unwrap();
+    let last = log
+        .read(EventId::new(log.end().get() - 1).unwrap())
+        .unwrap()
+        .unwrap();
+    assert_eq!(last.get(0).unwrap().body, b"after");
+    assert_eq!(
+        log.read(log.first()).unwrap().unwrap().get(0).unwrap().body,
+        whole[0]
+    );
+}
