@@ -23,8 +23,8 @@ fn every_letter_is_as_likely_as_the_others() {
     }
     let counts: Vec<u32> = counts.into_iter().filter(|count| *count > 0).collect();
     assert_eq!(counts.len(), 62);
-    // 1,000 are expected of each, with a deviation of 31: ten of them are never seen by chance,
-    // and folding 256 values onto 62 letters would make some 200 fewer of half of them.
+    // 1,000 are expected of each, with a deviation of 31: nine of those are never seen by chance, and
+    // to fold the two spare values of six bits onto letters would double the number of those.
     let even = counts.iter().all(|count| (700..1_300).contains(count));
     assert!(even, "{counts:?}");
 }
