@@ -1,7 +1,7 @@
 //! HTTP as the rest of the server sees it: requests, replies, and the text forms of their parts.
 //!
-//! Together with `server.rs` this is the only code that names hyper. It knows neither the product
-//! nor any door: limits come in as values, and what is refused here is a [`Problem`], a plain value
+//! Together with `server.rs`, and `webhook/` for outgoing calls, this is the only code that names
+//! hyper. It knows neither the product nor any door: limits come in as values, and what is refused here is a [`Problem`], a plain value
 //! that each door writes in its own style.
 
 pub mod accept;

@@ -4,6 +4,11 @@ use std::sync::Arc;
 
 use crate::app::App;
 
+pub mod client;
+mod connect;
+pub mod endpoint;
+pub mod guard;
+mod pool;
 mod settings;
 
 pub use settings::Settings;
