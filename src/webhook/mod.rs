@@ -9,6 +9,8 @@ mod connect;
 pub mod endpoint;
 pub mod guard;
 mod pool;
+
+pub mod retry;
 mod settings;
 
 pub use settings::Settings;
