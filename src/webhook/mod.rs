@@ -11,7 +11,9 @@ pub mod guard;
 mod pool;
 
 pub mod retry;
+
 mod settings;
+pub mod signature;
 
 pub use settings::Settings;
 
