@@ -9,9 +9,7 @@ mod connect;
 pub mod endpoint;
 pub mod guard;
 mod pool;
-
 pub mod retry;
-
 mod settings;
 pub mod signature;
 

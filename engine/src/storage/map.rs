@@ -218,7 +218,7 @@ static WATCHED: [Watched; WATCHED_MAX] = [const {
     }
 }; WATCHED_MAX];
 
-/// The first place that may be free.
+/// Where the search for a free place begins: most places behind the last one taken are free.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// How many pages were replaced.
@@ -238,26 +238,28 @@ const TAKEN: usize = 1;
 /// A map, and its place among those that the guard watches.
 struct GuardedMap {
     map: MmapRaw,
-    place: Option<usize>,
+    place: Option<&'static Watched>,
 }
 
 impl GuardedMap {
     fn new(map: MmapRaw) -> Self {
-        let from = NEXT.fetch_add(1, Ordering::Relaxed);
-        let free = |place: &usize| {
-            WATCHED[*place]
+        let from = NEXT.fetch_add(1, Ordering::Relaxed) % WATCHED_MAX;
+        let free = |place: &&Watched| {
+            place
                 .start
                 .compare_exchange(0, TAKEN, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
         };
-        let place = (0..WATCHED_MAX)
-            .map(|step| from.wrapping_add(step) % WATCHED_MAX)
+        let place = WATCHED
+            .iter()
+            .cycle()
+            .skip(from)
+            .take(WATCHED_MAX)
             .find(free);
         if let Some(place) = place {
-            WATCHED[place].len.store(map.len(), Ordering::Relaxed);
-            WATCHED[place]
-                .start
-                .store(map.as_ptr() as usize, Ordering::Release);
+            place.len.store(map.len(), Ordering::Relaxed);
+            let start = map.as_ptr() as usize;
+            place.start.store(start, Ordering::Release);
         }
         Self { map, place }
     }
@@ -267,7 +269,7 @@ impl Drop for GuardedMap {
     fn drop(&mut self) {
         // Before the addresses can belong to another map.
         if let Some(place) = self.place {
-            WATCHED[place].start.store(0, Ordering::Release);
+            place.start.store(0, Ordering::Release);
         }
     }
 }
@@ -322,8 +324,10 @@ extern "C" fn on_bus_error(
     info: *mut libc::siginfo_t,
     _context: *mut libc::c_void,
 ) {
-    // SAFETY: the kernel gives a handler with `SA_SIGINFO` a good pointer, and SIGBUS an address.
-    let address = unsafe { (*info).si_addr() } as usize;
+    // SAFETY: the kernel gives a handler with `SA_SIGINFO` a good pointer, which nobody else has.
+    let info = unsafe { &*info };
+    // SAFETY: SIGBUS comes with an address.
+    let address = unsafe { info.si_addr() } as usize;
     if is_watched(address) && replace_page(address) {
         FAULTS.fetch_add(1, Ordering::Relaxed);
         return;
