@@ -5,7 +5,7 @@
 //! nothing of the product; [`app`] holds the product's verbs and knows nothing of HTTP; [`store`]
 //! is the trait that keeps the events, and its embedded implementation; [`clock`] is the only
 //! reader of the time. Beside them, [`auth`] judges credentials, [`json`] and [`time`] read and write
-//! texts that all doors share, [`cli`] is the command line and [`config`] the settings.
+//! texts that all doors share, [`unwind`] keeps a panic in its place, [`cli`] is the command line and [`config`] the settings.
 
 pub mod app;
 pub mod auth;
@@ -20,4 +20,5 @@ pub mod native;
 pub mod server;
 pub mod store;
 pub mod time;
+pub mod unwind;
 pub mod webhook;

@@ -11,7 +11,6 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +30,7 @@ use tokio::time::Sleep;
 use crate::doors::Doors;
 use crate::http::head::X_REQUEST_ID;
 use crate::http::{Problem, ProblemType, Reply, ReplyBody, Request, RequestId, StatusCode};
+use crate::unwind::{Panicked, without_panic};
 
 /// The buffer of a connection, in bytes. A little more than the largest head that `http/head.rs`
 /// lets through, so that one that is too large is told which part of it is.
@@ -245,22 +245,6 @@ fn internal(id: &RequestId) -> Reply {
     .into_reply(id)
 }
 
-/// A future that panicked.
-struct Panicked;
-
-/// Turns a panic of the future into a value: one request must not take others with it.
-async fn without_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        // After a panic the future is only dropped, so nobody sees what it left half done.
-        match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Ok),
-            Err(_) => Poll::Ready(Err(Panicked)),
-        }
-    })
-    .await
-}
-
 /// A stream that holds slow clients to limits: its writer is given up if the client takes nothing
 /// for too long, and its end lets the client read the last reply.
 struct Paced {
@@ -373,22 +357,5 @@ impl AsyncWrite for Paced {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_a_value_whenever_it_comes() {
-        let at_once = without_panic(async { panic!("on purpose") });
-        assert!(matches!(at_once.await, Err::<(), _>(Panicked)));
-        let later = without_panic(async {
-            tokio::task::yield_now().await;
-            panic!("on purpose")
-        });
-        assert!(matches!(later.await, Err::<(), _>(Panicked)));
-        assert!(matches!(without_panic(async { 7 }).await, Ok(7)));
     }
 }

@@ -85,8 +85,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`Failure`]: the JSON is none or too long, kind and name together (with a slash) are not the
-    /// name of a stream, there are too many documents, or `_system` takes no writes.
+    /// [`Failure`]: the JSON is none or too long, kind or name have a control character, there are
+    /// too many documents, or `_system` takes no writes.
     pub async fn put_document(&self, kind: &str, name: &str, json: &[u8]) -> Result<bool, Failure> {
         if json.len() > DOCUMENT_LEN_MAX {
             return Err(Failure::new(

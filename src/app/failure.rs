@@ -139,6 +139,8 @@ codes! {
     TooManyTerms = "too-many-terms", Invalid, "The query has too many terms";
     /// A consumer's definition is wrong.
     InvalidConsumer = "invalid-consumer", Invalid, "The consumer's definition is not valid";
+    /// An endpoint may not be called.
+    EndpointRefused = "endpoint-refused", Invalid, "The endpoint may not be called";
     /// A batch has too many events.
     TooManyEvents = "too-many-events", TooLarge, "There are too many events in one batch";
     /// An event or a batch is too long.
@@ -151,6 +153,10 @@ codes! {
     NoSuchStream = "no-such-stream", NotFound, "There is no such stream";
     /// There is no such consumer.
     NoSuchConsumer = "no-such-consumer", NotFound, "There is no such consumer";
+    /// There is no such webhook.
+    NoSuchWebhook = "no-such-webhook", NotFound, "There is no such webhook";
+    /// There is no such dead letter, or it is done with.
+    NoSuchDeadLetter = "no-such-dead-letter", NotFound, "There is no such dead letter";
     /// Retention has removed it.
     Expired = "expired", Expired, "Retention has removed these events";
     /// There is a consumer with another definition.

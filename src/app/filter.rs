@@ -33,7 +33,11 @@ impl Filter {
     }
 
     /// Refuses more names than a query may have.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] says how many there are.
+    pub fn check(&self) -> Result<(), Failure> {
         if self.terms() > QUERY_TERMS_MAX {
             return Err(Failure::new(
                 Code::TooManyTerms,

@@ -52,6 +52,17 @@ pub const CONSUMERS_MAX: usize = 10_000;
 pub const DOCUMENTS_MAX: usize = 10_000;
 /// The longest document, in bytes: a definition, not a payload.
 pub const DOCUMENT_LEN_MAX: usize = 64 << 10;
+/// The most events that one call of a webhook carries: one answer stands for all of them.
+pub const CALL_EVENTS_MAX: usize = 1_000;
+/// The bytes of records after which a call of several events is full, in bytes. One event goes
+/// alone, however long it is.
+pub const CALL_LEN_MAX: usize = 1 << 20;
+/// The bytes that the history of deliveries may take, in bytes: about half a million calls. The
+/// oldest go first.
+pub const DELIVERIES_LEN_MAX: u64 = 256 << 20;
+/// The most open dead letters of one webhook: which ones are open is in memory. A webhook that has so
+/// many gives up nothing more, and goes on trying.
+pub const DEAD_LETTERS_MAX: usize = 10_000;
 /// How many events a consumer's lag is counted to where the index does not give the number itself;
 /// beyond it the lag is "at least this".
 pub const LAG_COUNT_MAX: u64 = 10_000;

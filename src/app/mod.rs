@@ -115,7 +115,9 @@ impl App {
         let state = app.fold_system().await?;
         for log in app.all_logs() {
             // The server's own state is needed whole.
-            if !log.name.is_hidden() {
+            if log.name.is_hidden() {
+                log.store.set_retention(system::own_retention(&log.name));
+            } else {
                 let settings = state.logs.get(&log.name).copied().unwrap_or_default();
                 log.store
                     .set_retention(settings.retention.unwrap_or(parts.retention));

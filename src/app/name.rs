@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 use super::limits::{CONTENT_TYPE_LEN_MAX, EVENT_ID_LEN_MAX, KEY_LEN_MAX, NAME_LEN_MAX};
 pub use crate::store::LogName;
 
@@ -206,6 +208,31 @@ name!(
     |what, text: &str| check_ascii(what, text, CONTENT_TYPE_LEN_MAX, true)
 );
 
+/// The text if it is short enough to be a name, else its beginning and a hash of the whole: where
+/// the server itself makes a name out of several.
+#[must_use]
+pub fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= NAME_LEN_MAX {
+        return Cow::Borrowed(text);
+    }
+    let hash = Sha256::digest(text.as_bytes());
+    let hash = hash.iter().take(HASH_LEN);
+    let mut end = NAME_LEN_MAX - 1 - 2 * HASH_LEN;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut name = text.get(..end).unwrap_or_default().to_owned();
+    name.push('~');
+    for byte in hash {
+        name.push_str(&format!("{byte:02x}"));
+    }
+    Cow::Owned(name)
+}
+
+/// How many bytes of a hash tell shortened names apart: two alike are not to be expected before
+/// there are 2^64 of them.
+const HASH_LEN: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +265,24 @@ mod tests {
         assert!(IdempotencyKey::new("order-1/2:3").is_ok());
         for bad in ["", "a b", "é", "a\t", &"x".repeat(256)] {
             assert!(IdempotencyKey::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_becomes_a_name_of_its_own() {
+        let fits = "x".repeat(NAME_LEN_MAX);
+        assert_eq!(shortened(&fits), fits);
+        let long = |last| format!("{}{last}", "é".repeat(200));
+        let names = [
+            shortened(&long("a")).into_owned(),
+            shortened(&long("b")).into_owned(),
+        ];
+        assert_ne!(names[0], names[1]);
+        for name in names {
+            assert!(
+                StreamName::new(name.clone()).is_ok() && name.starts_with("éé"),
+                "{name}"
+            );
         }
     }
 }

@@ -13,9 +13,9 @@ use crate::store::{LogName, Retention};
 use super::documents::{Change, Documents};
 use super::event::{Data, Event};
 use super::failure::{Code, Failure};
-use super::limits::PAGE_LEN_MAX;
+use super::limits::{DELIVERIES_LEN_MAX, PAGE_LEN_MAX};
 use super::logs::LogSettings;
-use super::name::{EventType, StreamName};
+use super::name::{EventType, StreamName, shortened};
 use super::publish::{NewEvent, Publish};
 use super::range::Selection;
 use super::{App, Log};
@@ -113,6 +113,14 @@ fn unreadable(event: &Event<'_>, why: &dyn std::error::Error) -> Failure {
     .caused_by(why)
 }
 
+/// What may go of one of the server's own logs: nothing but old deliveries, which nobody counts on.
+pub(super) fn own_retention(name: &LogName) -> Retention {
+    Retention {
+        bytes_max: (*name == LogName::deliveries()).then_some(DELIVERIES_LEN_MAX),
+        ..Retention::default()
+    }
+}
+
 impl App {
     fn system_log(&self) -> Result<Log, Failure> {
         self.find(LogName::system().as_str())
@@ -150,7 +158,7 @@ impl App {
     /// Makes a change of a document part of the server's state.
     pub(super) async fn keep_change(&self, change: &Change) -> Result<(), Failure> {
         let stream = format!("{}/{}", change.kind, change.name);
-        self.keep(&stream, DOCUMENT_CHANGED, &change.to_json())
+        self.keep(&shortened(&stream), DOCUMENT_CHANGED, &change.to_json())
             .await
     }
 
@@ -177,6 +185,7 @@ impl App {
             return Ok(log);
         }
         let created = self.0.store.create(name.clone()).await?;
+        created.log.set_retention(own_retention(&name));
         let mut logs = self.0.logs.write();
         let store = logs.entry(name.clone()).or_insert(created.log);
         Ok(Log {

@@ -47,6 +47,12 @@ impl LogName {
         Self(Arc::from("_deliveries"))
     }
 
+    /// The log in which the server keeps the events that a webhook did not take in any attempt.
+    #[must_use]
+    pub fn dead_letters() -> Self {
+        Self(Arc::from("_dead_letters"))
+    }
+
     /// The log in which the server keeps the places of readers that are counted by stream and type.
     #[must_use]
     pub fn offsets() -> Self {

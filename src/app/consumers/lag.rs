@@ -25,7 +25,11 @@ struct Counted {
 
 impl Log {
     /// What of the events after `position` the filter lets through.
-    pub(super) async fn lag(&self, filter: &Filter, position: u64) -> Result<Lag, Failure> {
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if they cannot be read.
+    pub async fn lag(&self, filter: &Filter, position: u64) -> Result<Lag, Failure> {
         let end = self.store.end();
         let start = EventId::new(position.saturating_add(1)).unwrap_or(EventId::MAX);
         // What retention has removed is not there to be read any more.

@@ -129,11 +129,7 @@ impl Log {
                     created: false,
                 });
             }
-            let position = match definition.start {
-                Start::First => self.store.first().get() - 1,
-                Start::End => self.last_id(),
-                Start::At(id) => id.get() - 1,
-            };
+            let position = self.position_before(definition.start);
             let checkpoint = Checkpoint {
                 position,
                 definition: Bytes::from(definition.encode()),
@@ -154,6 +150,26 @@ impl Log {
                 Err(CheckpointError::Exists) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// The position of a reader that begins there: the id up to which everything counts as done.
+    #[must_use]
+    pub fn position_before(&self, start: Start) -> u64 {
+        match start {
+            Start::First => self.store.first().get() - 1,
+            Start::End => self.last_id(),
+            Start::At(id) => id.get() - 1,
+        }
+    }
+
+    /// The position that this means now.
+    #[must_use]
+    pub fn position_of(&self, seek: Seek) -> u64 {
+        match seek {
+            Seek::First => self.store.first().get() - 1,
+            Seek::End => self.last_id(),
+            Seek::To(id) => id,
         }
     }
 
@@ -264,11 +280,7 @@ impl Log {
     ///
     /// [`Failure`]: there is no such consumer, or the place lies beyond the end.
     pub async fn seek(&self, name: &ConsumerName<'_>, seek: Seek) -> Result<u64, Failure> {
-        let position = match seek {
-            Seek::First => self.store.first().get() - 1,
-            Seek::End => self.last_id(),
-            Seek::To(id) => id,
-        };
+        let position = self.position_of(seek);
         let moved = self.store.seek_checkpoint(name.as_str(), position);
         Ok(moved.await?.position)
     }

@@ -248,6 +248,15 @@ impl Log {
         })
     }
 
+    /// Resolves once there is an event after `id`. If the log gets none any more, because it has
+    /// failed or the server is stopping, this never resolves: whoever waits listens for that, too.
+    pub async fn grown_past(&self, id: u64) {
+        let seen = EventId::new(id.saturating_add(1)).unwrap_or(EventId::MAX);
+        if self.store.end_moved(seen).await <= seen {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Waits until the end is past `seen`. False if the deadline comes first, or the server stops.
     async fn end_moved_until(&self, seen: EventId, deadline: crate::clock::Moment) -> bool {
         let clock = self.app.clock();

@@ -1,0 +1,277 @@
+//! One attempt to deliver: the call, what came of it, and its entry in the history.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::app::event::NotAnEvent;
+use crate::app::{App, Event, Log};
+use crate::store::{EventId, Records};
+use crate::time;
+
+use super::client::{Answer, CallError, Client};
+use super::history::History;
+use super::target::{DeliveryInfo, OwnedCall, Target, Verdict};
+
+/// How much of an answer's body the history keeps, in bytes: enough for an error message.
+const RESPONSE_LEN_MAX: usize = 1 << 10;
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The events are delivered.
+    Delivered,
+    /// They are not, and will be sent again.
+    Failed,
+    /// They will never be taken, and became dead letters.
+    Rejected,
+    /// It was the last attempt, and they became dead letters.
+    Dead,
+    /// The endpoint wants no more calls.
+    Gone,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Delivered,
+        Self::Failed,
+        Self::Rejected,
+        Self::Dead,
+        Self::Gone,
+    ];
+
+    /// The outcome in a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Dead => "dead",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// An attempt as the history keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaneEntry {
+    /// The lane.
+    pub lane: String,
+    /// The log whose events were sent.
+    pub log: String,
+    /// The delivery; see [`DeliveryInfo::id`].
+    pub delivery_id: String,
+    /// The first event.
+    pub first_id: u64,
+    /// The last event.
+    pub last_id: u64,
+    /// How many there were.
+    pub events: u64,
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// When it began, in RFC 3339.
+    pub started_at: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// What went wrong, if anything did.
+    pub error: Option<String>,
+    /// The beginning of the answer's body, as text.
+    pub response: Option<String>,
+}
+
+/// The events of one delivery, by their ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Batch {
+    pub(super) first: EventId,
+    pub(super) last: EventId,
+    pub(super) events: Vec<EventId>,
+    /// See [`DeliveryInfo::id`].
+    pub(super) delivery: String,
+}
+
+impl Batch {
+    /// The batch of what was read; none if that is nothing.
+    pub(super) fn of(lane: &str, pages: &[Records]) -> Option<Self> {
+        let records = pages.iter().flat_map(Records::iter);
+        let events: Vec<EventId> = records.map(|record| record.id).collect();
+        let (first, last) = (*events.first()?, *events.last()?);
+        // A changed filter may give other events between the same two.
+        let mut hash = Sha256::new();
+        hash.update(lane.as_bytes());
+        for id in &events {
+            hash.update(id.get().to_le_bytes());
+        }
+        let mut delivery = String::with_capacity(64);
+        for byte in hash.finalize().iter().take(12) {
+            delivery.push_str(&format!("{byte:02x}"));
+        }
+        delivery.push_str(&format!("-{first}-{last}"));
+        Some(Self {
+            first,
+            last,
+            events,
+            delivery,
+        })
+    }
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// What it means.
+    pub verdict: Verdict,
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// What went wrong, if anything did.
+    pub error: Option<String>,
+    /// The beginning of the answer's body, as text; none without an answer.
+    pub response: Option<String>,
+    /// When it began, in microseconds since 1970.
+    pub(super) started_us: u64,
+    pub(super) duration: Duration,
+    pub(super) number: u32,
+}
+
+/// A call that is ready to be made.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    call: Result<OwnedCall, String>,
+    number: u32,
+    started_us: u64,
+}
+
+/// Asks the target for the call that carries these events.
+pub(super) fn prepare(
+    app: &App,
+    target: &dyn Target,
+    batch: &Batch,
+    pages: &[Records],
+    number: u32,
+) -> Result<Prepared, NotAnEvent> {
+    let records = pages.iter().flat_map(Records::iter);
+    let events = records
+        .map(Event::from_record)
+        .collect::<Result<Vec<_>, _>>()?;
+    let delivery = DeliveryInfo {
+        id: batch.delivery.clone(),
+        attempt: number,
+        now_us: app.clock().now_us(),
+    };
+    Ok(Prepared {
+        call: target.call(&events, &delivery),
+        number,
+        started_us: delivery.now_us,
+    })
+}
+
+/// Makes the call. May be dropped; the endpoint may have seen it then.
+pub(super) async fn make(
+    app: &App,
+    client: &Client,
+    target: &dyn Target,
+    prepared: Prepared,
+) -> Attempt {
+    let start = app.clock().moment();
+    let (verdict, status, error, response) = match &prepared.call {
+        Err(why) => (Verdict::Retry, None, Some(why.clone()), None),
+        Ok(call) => {
+            let outcome = client.call(call.within(target.timeout())).await;
+            let verdict = target.judge(&outcome);
+            let (status, error, response) = told(&outcome, verdict);
+            (verdict, status, error, response)
+        }
+    };
+    Attempt {
+        verdict,
+        status,
+        error,
+        response,
+        started_us: prepared.started_us,
+        duration: app.clock().moment().since(start),
+        number: prepared.number,
+    }
+}
+
+type Told = (Option<u16>, Option<String>, Option<String>);
+
+fn told(outcome: &Result<Answer, CallError>, verdict: Verdict) -> Told {
+    match outcome {
+        Ok(answer) => {
+            let status = answer.status.as_u16();
+            let error = (verdict != Verdict::Delivered)
+                .then(|| format!("the endpoint answered with status {status}"));
+            (Some(status), error, Some(beginning(&answer.body)))
+        }
+        Err(error) => (None, Some(error.to_string()), None),
+    }
+}
+
+/// The beginning of a body as text; a character that is cut in two is left out.
+fn beginning(body: &[u8]) -> String {
+    let cut = body.get(..RESPONSE_LEN_MAX).unwrap_or(body);
+    let whole = match std::str::from_utf8(cut) {
+        Err(error) if error.error_len().is_none() => cut.get(..error.valid_up_to()),
+        Ok(_) | Err(_) => Some(cut),
+    };
+    String::from_utf8_lossy(whole.unwrap_or_default()).into_owned()
+}
+
+impl Attempt {
+    /// Puts the attempt into the history. An entry that cannot be kept costs nothing but itself.
+    pub(super) async fn note(
+        &self,
+        history: &History,
+        lane: &str,
+        log: &Log,
+        batch: &Batch,
+        outcome: Outcome,
+    ) {
+        let mut started_at = Vec::with_capacity(32);
+        let started_us = i64::try_from(self.started_us).unwrap_or(i64::MAX);
+        time::write(&mut started_at, started_us);
+        let entry = LaneEntry {
+            lane: lane.to_owned(),
+            log: log.name().as_str().to_owned(),
+            delivery_id: batch.delivery.clone(),
+            first_id: batch.first.get(),
+            last_id: batch.last.get(),
+            events: u64::try_from(batch.events.len()).unwrap_or(u64::MAX),
+            attempt: self.number,
+            started_at: String::from_utf8(started_at).unwrap_or_default(),
+            duration_ms: u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
+            outcome,
+            status: self.status,
+            error: self.error.clone(),
+            response: self.response.clone(),
+        };
+        let json = serde_json::to_vec(&entry).expect("texts and numbers can be written as JSON");
+        if let Err(failure) = history.record(lane, outcome.as_str(), &[], &json).await {
+            tracing::debug!(lane, %failure, "an entry of the history is lost");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_body_is_text_whatever_it_holds() {
+        assert_eq!(beginning(b"no"), "no");
+        assert_eq!(beginning(b"a\xffb"), "a\u{fffd}b");
+        let long = "é".repeat(RESPONSE_LEN_MAX);
+        assert_eq!(beginning(&long.as_bytes()[1..]).matches('é').count(), 511);
+        assert_eq!(beginning(long.as_bytes()).len(), RESPONSE_LEN_MAX);
+        let odd = format!("a{long}");
+        assert_eq!(beginning(odd.as_bytes()).len(), RESPONSE_LEN_MAX - 1);
+    }
+}
