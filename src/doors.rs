@@ -55,8 +55,10 @@ impl Doors {
             bodies: Arc::clone(&bodies),
             hub: hub.clone(),
         };
+        let native = Api::new(app, bodies, hub.clone());
+        native.begin().await;
         Ok(Self {
-            native: Api::new(app, bodies),
+            native,
             dialects: Dialects::open(settings.dialects, &tools).await?,
             hub,
         })

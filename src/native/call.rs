@@ -182,8 +182,39 @@ impl<'a> Call<'a> {
         query: &mut Query<'a>,
     ) -> Result<(Option<Cow<'a, str>>, Limit), Problem> {
         let after = query.one("after")?;
-        let limit = limit(query, Some(LIST_DEFAULT as u64), Some(LIST_MAX as u64))?;
-        Ok((after, limit))
+        Ok((after, self.list_limit(query)?))
+    }
+
+    /// Takes how many entries a page of a list has from the query.
+    pub(super) fn list_limit(&self, query: &mut Query<'a>) -> Result<Limit, Problem> {
+        limit(query, Some(LIST_DEFAULT as u64), Some(LIST_MAX as u64))
+    }
+
+    /// The path of this resource, as it can stand in a link.
+    fn path(&self) -> String {
+        // Whoever resolves the link would take a name of dots for a step in the path.
+        let segments = self.head.path().split('/').map(|segment| match segment {
+            "." => "%2E",
+            ".." => "%2E%2E",
+            other => other,
+        });
+        segments.collect::<Vec<_>>().join("/")
+    }
+
+    /// The `Location` of this resource.
+    pub(super) fn location(&self) -> HeaderValue {
+        HeaderValue::try_from(self.path()).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
+    /// Takes `before` from a query: where a list that shows the newest first goes on.
+    pub(super) fn before(&self, query: &mut Query<'a>) -> Result<Option<EventId>, Problem> {
+        match query.number("before")? {
+            None => Ok(None),
+            Some(id) => match EventId::new(id) {
+                None => Err(query::invalid("before", "ids begin at 1")),
+                id => Ok(id),
+            },
+        }
     }
 
     /// The `Link` to this resource with one query parameter set, and some left out.
@@ -195,14 +226,7 @@ impl<'a> Call<'a> {
         value: &str,
     ) -> HeaderValue {
         let query = query::replaced(self.head.query(), without, name, value);
-        // Whoever resolves the link would take a name of dots for a step in the path.
-        let segments = self.head.path().split('/').map(|segment| match segment {
-            "." => "%2E",
-            ".." => "%2E%2E",
-            other => other,
-        });
-        let path = segments.collect::<Vec<_>>().join("/");
-        let text = format!("<{path}?{query}>; rel=\"{relation}\"");
+        let text = format!("<{}?{query}>; rel=\"{relation}\"", self.path());
         // A path and a query that came in as a target are visible ASCII, or were escaped.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }

@@ -1,6 +1,7 @@
 //! `.../consumers`: named readers with a durable checkpoint.
 
-use crate::app::consumers::{Consumer, ConsumerDefinition, Seek, Start};
+use crate::app::Filter;
+use crate::app::consumers::{Consumer, ConsumerDefinition, Lag, Seek, Start};
 use crate::http::{Body, Reply, StatusCode, header};
 use crate::store::{Direction, EventId};
 
@@ -69,18 +70,21 @@ fn definition(reader: &mut Reader<'_>) -> Result<ConsumerDefinition, Fault> {
         let read = match member {
             "filter" => wire::filter(reader, &["stream", "types", "tags"])
                 .map(|filter| definition.filter = filter),
-            _ => place(reader).and_then(|(place, offset)| {
-                definition.start = match place {
-                    Place::First => Start::First,
-                    Place::End => Start::End,
-                    Place::Id(id) => Start::At(event_id(id, offset)?),
-                };
-                Ok(())
-            }),
+            _ => start(reader).map(|start| definition.start = start),
         };
         read.map_err(|fault| fault.of(member))?;
     }
     Ok(definition)
+}
+
+/// Reads where a reader begins.
+pub(super) fn start(reader: &mut Reader<'_>) -> Result<Start, Fault> {
+    let (place, offset) = place(reader)?;
+    Ok(match place {
+        Place::First => Start::First,
+        Place::End => Start::End,
+        Place::Id(id) => Start::At(event_id(id, offset)?),
+    })
 }
 
 /// A place in a log as clients name it.
@@ -121,38 +125,52 @@ fn written(consumer: &Consumer) -> Vec<u8> {
     let mut body = Vec::with_capacity(256);
     body.extend_from_slice(b"{\"name\":");
     write::string(&mut body, &consumer.name);
-    body.extend_from_slice(b",\"filter\":{");
-    let filter = &consumer.definition.filter;
+    body.extend_from_slice(b",\"filter\":");
+    write_filter(&mut body, &consumer.definition.filter);
+    body.extend_from_slice(b",\"start\":");
+    write_start(&mut body, consumer.definition.start);
+    body.extend_from_slice(b",\"checkpoint\":");
+    write::number(&mut body, consumer.checkpoint);
+    body.extend_from_slice(b",\"lag\":");
+    write_lag(&mut body, consumer.lag);
+    body.push(b'}');
+    body
+}
+
+/// Writes which events a reader is given: at most one stream, types, tags.
+pub(super) fn write_filter(body: &mut Vec<u8>, filter: &Filter) {
+    body.push(b'{');
     let mut first = true;
     if let Some(stream) = filter.streams.first() {
         body.extend_from_slice(b"\"stream\":");
-        write::string(&mut body, stream.as_str());
+        write::string(body, stream.as_str());
         first = false;
     }
     let types = filter.types.iter().map(|name| name.as_str());
-    list_member(&mut body, &mut first, "types", types);
+    list_member(body, &mut first, "types", types);
     let tags = filter.tags.iter().map(|name| name.as_str());
-    list_member(&mut body, &mut first, "tags", tags);
-    body.extend_from_slice(b"},\"start\":");
-    match consumer.definition.start {
+    list_member(body, &mut first, "tags", tags);
+    body.push(b'}');
+}
+
+/// Writes where a reader begins.
+pub(super) fn write_start(body: &mut Vec<u8>, start: Start) {
+    match start {
         Start::First => body.extend_from_slice(b"\"first\""),
         Start::End => body.extend_from_slice(b"\"end\""),
-        Start::At(id) => write::number(&mut body, id.get()),
+        Start::At(id) => write::number(body, id.get()),
     }
-    body.extend_from_slice(b",\"checkpoint\":");
-    write::number(&mut body, consumer.checkpoint);
-    body.extend_from_slice(b",\"lag\":{\"events\":");
-    write::number(&mut body, consumer.lag.events);
+}
+
+/// Writes how far a reader is behind.
+pub(super) fn write_lag(body: &mut Vec<u8>, lag: Lag) {
+    body.extend_from_slice(b"{\"events\":");
+    write::number(body, lag.events);
     body.extend_from_slice(b",\"exact\":");
-    body.extend_from_slice(if consumer.lag.exact {
-        b"true"
-    } else {
-        b"false"
-    });
+    body.extend_from_slice(if lag.exact { b"true" } else { b"false" });
     body.extend_from_slice(b",\"seconds\":");
-    write::number(&mut body, consumer.lag.age.as_secs());
-    body.extend_from_slice(b"}}");
-    body
+    write::number(body, lag.age.as_secs());
+    body.push(b'}');
 }
 
 fn list_member<'a>(
@@ -228,18 +246,19 @@ pub(super) async fn seek(call: &Call<'_>, body: Body) -> Result<Reply, Refusal> 
     let log = call.log()?;
     let name = call.consumer()?;
     call.no_query()?;
-    let place = call
-        .read_json(body, None, |reader| {
-            id_member(reader, |reader| place(reader).map(|(place, _)| place))
-        })
-        .await?;
-    let seek = match place {
+    let seek = call.read_json(body, None, seek_to).await?;
+    let checkpoint = log.seek(&name, seek).await?;
+    Ok(checkpoint_reply(checkpoint))
+}
+
+/// Reads where to move a place: `{"id":<id or 0 or "first" or "end">}`.
+pub(super) fn seek_to(reader: &mut Reader<'_>) -> Result<Seek, Fault> {
+    let place = id_member(reader, |reader| place(reader).map(|(place, _)| place))?;
+    Ok(match place {
         Place::First => Seek::First,
         Place::End => Seek::End,
         Place::Id(id) => Seek::To(id),
-    };
-    let checkpoint = log.seek(&name, seek).await?;
-    Ok(checkpoint_reply(checkpoint))
+    })
 }
 
 /// Reads `{"id":...}`.
@@ -258,7 +277,7 @@ fn id_member<T>(
     id.ok_or_else(|| wire::expected(start, "an object with a member 'id'").of("id"))
 }
 
-fn checkpoint_reply(checkpoint: u64) -> Reply {
+pub(super) fn checkpoint_reply(checkpoint: u64) -> Reply {
     let mut body = b"{\"checkpoint\":".to_vec();
     write::number(&mut body, checkpoint);
     body.push(b'}');

@@ -11,9 +11,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::app::App;
 use crate::http::{HeaderValue, Method, Reply, StatusCode};
 use crate::store::Health;
+use crate::webhook::{Hub, Outcome};
 
 use super::call::Call;
 use super::failure::Refusal;
@@ -43,6 +43,11 @@ struct LogHealth {
     health: &'static str,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Delivery {
+    outcome: &'static str,
+}
+
 /// The method as a label: few values, whatever clients send.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
@@ -63,6 +68,7 @@ pub struct Metrics {
     seconds: Family<Route, Histogram, fn() -> Histogram>,
     readers: Gauge,
     logs: LogMetrics,
+    attempts: Family<Delivery, Counter>,
 }
 
 #[derive(Default)]
@@ -163,12 +169,19 @@ impl Metrics {
         ] {
             registry.register(name, help, family.clone());
         }
+        let attempts = Family::<Delivery, Counter>::default();
+        registry.register(
+            "delivery_attempts",
+            "Attempts to deliver events to endpoints",
+            attempts.clone(),
+        );
         Self {
             registry,
             requests,
             seconds,
             readers,
             logs,
+            attempts,
         }
     }
 
@@ -193,10 +206,18 @@ impl Metrics {
     }
 
     /// What is counted, and what is known of the logs now.
-    fn encode(&self, app: &App, readers: usize) -> Result<String, fmt::Error> {
+    fn encode(&self, hub: &Hub, readers: usize) -> Result<String, fmt::Error> {
         self.readers.set(i64::try_from(readers).unwrap_or(i64::MAX));
-        for log in app.logs() {
+        for log in hub.app().logs() {
             self.logs.set(&log);
+        }
+        for outcome in Outcome::ALL {
+            let labels = Delivery {
+                outcome: outcome.as_str(),
+            };
+            let count = hub.counts().get(outcome);
+            let counter = self.attempts.get_or_create(&labels);
+            counter.inner().store(count, Ordering::Relaxed);
         }
         let mut out = String::with_capacity(16 << 10);
         text::encode(&mut out, &self.registry)?;
@@ -265,7 +286,7 @@ pub(super) fn show(call: &Call<'_>) -> Result<Reply, Refusal> {
         .limits()
         .readers_max
         .saturating_sub(call.api.readers.available_permits());
-    let text = call.api.metrics.encode(&call.api.app, readers);
+    let text = call.api.metrics.encode(call.api.webhooks.hub(), readers);
     let text = text.map_err(|error| {
         crate::app::Failure::new(
             crate::app::Code::Internal,

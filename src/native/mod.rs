@@ -30,12 +30,16 @@ mod render;
 mod select;
 mod sse;
 mod streams;
+mod webhooks;
 pub mod wire;
 
 pub use metrics::Metrics;
 
+use crate::webhook::Hub;
+
 use call::Call;
 use failure::Refusal;
+use webhooks::Webhooks;
 
 /// What a route leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +66,17 @@ enum Endpoint {
     ReadConsumer,
     Acknowledge,
     Seek,
+    ListWebhooks,
+    DefineWebhook,
+    DescribeWebhook,
+    RemoveWebhook,
+    PauseWebhook,
+    ResumeWebhook,
+    SeekWebhook,
+    ListDeliveries,
+    ListDeadLetters,
+    ReplayDeadLetter,
+    DiscardDeadLetter,
 }
 
 /// Every route of the API.
@@ -128,6 +143,57 @@ const ROUTES: &[(Verb, &str, Endpoint)] = &[
         "/v1/logs/{log}/consumers/{name}/seek",
         Endpoint::Seek,
     ),
+    (Verb::Get, "/v1/logs/{log}/webhooks", Endpoint::ListWebhooks),
+    (
+        Verb::Put,
+        "/v1/logs/{log}/webhooks/{name}",
+        Endpoint::DefineWebhook,
+    ),
+    (
+        Verb::Get,
+        "/v1/logs/{log}/webhooks/{name}",
+        Endpoint::DescribeWebhook,
+    ),
+    (
+        Verb::Delete,
+        "/v1/logs/{log}/webhooks/{name}",
+        Endpoint::RemoveWebhook,
+    ),
+    (
+        Verb::Post,
+        "/v1/logs/{log}/webhooks/{name}/pause",
+        Endpoint::PauseWebhook,
+    ),
+    (
+        Verb::Post,
+        "/v1/logs/{log}/webhooks/{name}/resume",
+        Endpoint::ResumeWebhook,
+    ),
+    (
+        Verb::Post,
+        "/v1/logs/{log}/webhooks/{name}/seek",
+        Endpoint::SeekWebhook,
+    ),
+    (
+        Verb::Get,
+        "/v1/logs/{log}/webhooks/{name}/deliveries",
+        Endpoint::ListDeliveries,
+    ),
+    (
+        Verb::Get,
+        "/v1/logs/{log}/webhooks/{name}/dead-letters",
+        Endpoint::ListDeadLetters,
+    ),
+    (
+        Verb::Post,
+        "/v1/logs/{log}/webhooks/{name}/dead-letters/{id}/replay",
+        Endpoint::ReplayDeadLetter,
+    ),
+    (
+        Verb::Delete,
+        "/v1/logs/{log}/webhooks/{name}/dead-letters/{id}",
+        Endpoint::DiscardDeadLetter,
+    ),
 ];
 
 /// The native API of a product.
@@ -139,13 +205,14 @@ pub struct Api {
     /// One permit for each reply that goes on at the client's pace.
     readers: Arc<Semaphore>,
     metrics: Metrics,
+    webhooks: Webhooks,
 }
 
 impl Api {
-    /// The API of this product. `bodies` is shared by all doors, so that what they hold in memory
-    /// has one limit.
+    /// The API of this product, whose webhooks `hub` calls. `bodies` is shared by all doors, so that
+    /// what they hold in memory has one limit.
     #[must_use]
-    pub fn new(app: App, bodies: Arc<BodyRules>) -> Self {
+    pub fn new(app: App, bodies: Arc<BodyRules>, hub: Hub) -> Self {
         let readers = Arc::new(Semaphore::new(app.limits().readers_max));
         Self {
             app,
@@ -153,7 +220,13 @@ impl Api {
             bodies,
             readers,
             metrics: Metrics::new(),
+            webhooks: Webhooks::new(hub),
         }
+    }
+
+    /// Begins to call the webhooks that there are.
+    pub async fn begin(&self) {
+        self.webhooks.begin().await;
     }
 
     /// The counters of the server.
@@ -279,6 +352,17 @@ async fn perform(endpoint: Endpoint, call: &Call<'_>, body: Body) -> Result<Repl
         Endpoint::ReadConsumer => consumers::read(call).await,
         Endpoint::Acknowledge => consumers::acknowledge(call, body).await,
         Endpoint::Seek => consumers::seek(call, body).await,
+        Endpoint::ListWebhooks => webhooks::list(call),
+        Endpoint::DefineWebhook => webhooks::define(call, body).await,
+        Endpoint::DescribeWebhook => webhooks::describe(call).await,
+        Endpoint::RemoveWebhook => webhooks::remove(call).await,
+        Endpoint::PauseWebhook => webhooks::pause(call, body).await,
+        Endpoint::ResumeWebhook => webhooks::resume(call, body).await,
+        Endpoint::SeekWebhook => webhooks::seek(call, body).await,
+        Endpoint::ListDeliveries => webhooks::deliveries(call).await,
+        Endpoint::ListDeadLetters => webhooks::dead_letters(call).await,
+        Endpoint::ReplayDeadLetter => webhooks::replay(call, body).await,
+        Endpoint::DiscardDeadLetter => webhooks::discard(call).await,
     }
 }
 
@@ -293,7 +377,9 @@ fn speaks_json_only(endpoint: Endpoint) -> bool {
         | Endpoint::OpenApi
         | Endpoint::ReadLog
         | Endpoint::ReadStream
-        | Endpoint::RemoveConsumer => false,
+        | Endpoint::RemoveConsumer
+        | Endpoint::RemoveWebhook
+        | Endpoint::DiscardDeadLetter => false,
         Endpoint::ListLogs
         | Endpoint::DescribeLog
         | Endpoint::PutLog
@@ -307,7 +393,16 @@ fn speaks_json_only(endpoint: Endpoint) -> bool {
         | Endpoint::DescribeConsumer
         | Endpoint::ReadConsumer
         | Endpoint::Acknowledge
-        | Endpoint::Seek => true,
+        | Endpoint::Seek
+        | Endpoint::ListWebhooks
+        | Endpoint::DefineWebhook
+        | Endpoint::DescribeWebhook
+        | Endpoint::PauseWebhook
+        | Endpoint::ResumeWebhook
+        | Endpoint::SeekWebhook
+        | Endpoint::ListDeliveries
+        | Endpoint::ListDeadLetters
+        | Endpoint::ReplayDeadLetter => true,
     }
 }
 
@@ -328,7 +423,7 @@ fn unknown_path(head: &Head) -> Problem {
         );
     }
     let parent = names.next();
-    if matches!(parent, Some("streams" | "consumers")) && names.next() == Some("") {
+    if matches!(parent, Some("streams" | "consumers" | "webhooks")) && names.next() == Some("") {
         return Problem::new(
             ProblemType::INVALID_NAME,
             "the name in the path is empty; nothing was done",

@@ -419,11 +419,13 @@ impl Runner {
     async fn pause(&self, pause: Duration) -> Result<(), Halt> {
         let clock = self.outside.app.clock();
         let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        // Whoever sees when the next attempt is to be may rely on it.
+        let deadline = clock.moment().after(pause);
         self.status.lock().next_attempt_us = Some(clock.now_us().saturating_add(pause_us));
         tokio::select! {
             biased;
             () = self.stop.requested() => Err(Halt::Stopped),
-            () = clock.sleep_until(clock.moment().after(pause)) => {
+            () = clock.sleep_until(deadline) => {
                 self.status.lock().next_attempt_us = None;
                 Ok(())
             }

@@ -13,3 +13,4 @@ mod doors;
 mod harness;
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod receiver;
+mod webhooks;

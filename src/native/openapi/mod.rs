@@ -22,6 +22,7 @@ use super::call::JSON;
 use super::{Endpoint, ROUTES, events};
 
 mod schemas;
+mod webhooks;
 
 /// The description.
 pub(super) fn show() -> Reply {
@@ -98,8 +99,14 @@ fn path_parameters(template: &str) -> Vec<Value> {
         .map(|name| {
             let (schema, description) = match name {
                 "log" => (schema("LogName"), "The log."),
+                "id" if template.contains("/dead-letters/") => {
+                    (schema("Id"), "The id of the dead letter.")
+                }
                 "id" => (schema("Id"), "The id of the event."),
                 "stream" => (schema("Name"), "The stream, percent-encoded."),
+                _ if template.contains("/webhooks/") => {
+                    (schema("Name"), "The name of the webhook, percent-encoded.")
+                }
                 _ => (schema("Name"), "The name of the consumer, percent-encoded."),
             };
             json!({ "name": name, "in": "path", "required": true,
@@ -284,6 +291,17 @@ fn operation(endpoint: Endpoint) -> Value {
             "requestBody",
             json_body(true, "Seek"),
         ),
+        Endpoint::ListWebhooks => webhooks::list(),
+        Endpoint::DefineWebhook => webhooks::define(),
+        Endpoint::DescribeWebhook => webhooks::describe(),
+        Endpoint::RemoveWebhook => webhooks::remove(),
+        Endpoint::PauseWebhook => webhooks::pause(),
+        Endpoint::ResumeWebhook => webhooks::resume(),
+        Endpoint::SeekWebhook => webhooks::seek(),
+        Endpoint::ListDeliveries => webhooks::deliveries(),
+        Endpoint::ListDeadLetters => webhooks::dead_letters(),
+        Endpoint::ReplayDeadLetter => webhooks::replay(),
+        Endpoint::DiscardDeadLetter => webhooks::discard(),
     }
 }
 

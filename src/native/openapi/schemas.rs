@@ -7,14 +7,14 @@ use crate::app::limits::{
 };
 use crate::http::query::NUMBER_MAX;
 
-use super::{number, schema};
+use super::{number, schema, webhooks};
 
-fn object(required: &[&str], properties: Value) -> Value {
+pub(super) fn object(required: &[&str], properties: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties,
             "additionalProperties": false })
 }
 
-fn maybe(schema: Value) -> Value {
+pub(super) fn maybe(schema: Value) -> Value {
     json!({ "anyOf": [schema, { "type": "null" }] })
 }
 
@@ -22,15 +22,15 @@ fn names(count_max: usize) -> Value {
     json!({ "type": "array", "items": schema("Name"), "maxItems": count_max })
 }
 
-fn list_of(name: &str) -> Value {
+pub(super) fn list_of(name: &str) -> Value {
     json!({ "type": "array", "items": schema(name) })
 }
 
-fn time() -> Value {
+pub(super) fn time() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
 
-fn text() -> Value {
+pub(super) fn text() -> Value {
     json!({ "type": "string" })
 }
 
@@ -221,12 +221,19 @@ pub(super) fn all() -> Value {
                     "filter": schema("ConsumerFilter"),
                     "start": schema("Place"),
                     "checkpoint": number(),
-                    "lag": object(&["events", "exact", "seconds"], json!({
-                        "events": number(),
-                        "exact": { "type": "boolean",
-                            "description": "Whether that is all; else there are at least so many." },
-                        "seconds": number(),
-                    })),
+                    "lag": schema("Lag"),
+                }),
+            ),
+        ),
+        (
+            "Lag",
+            object(
+                &["events", "exact", "seconds"],
+                json!({
+                    "events": number(),
+                    "exact": { "type": "boolean",
+                        "description": "Whether that is all; else there are at least so many." },
+                    "seconds": number(),
                 }),
             ),
         ),
@@ -322,6 +329,7 @@ pub(super) fn all() -> Value {
     ];
     schemas
         .into_iter()
+        .chain(webhooks::schemas())
         .map(|(name, schema)| (name.to_owned(), schema))
         .collect::<Map<_, _>>()
         .into()
