@@ -1,4 +1,4 @@
-//! Choosing a representation (RFC 9110, section 12.5.1).
+//! Choosing a representation (RFC 9110, section 12.5): its type, its coding.
 
 use super::header::{self, HeaderMap};
 
@@ -61,6 +61,31 @@ fn quality_of(offer: &str, ranges: &[(&str, u16)]) -> u16 {
         .map_or(0, |(_, quality)| quality)
 }
 
+/// Whether the client offers to take the reply in the coding gzip, and likes it no less than the
+/// reply as it is.
+#[must_use]
+pub fn takes_gzip(headers: &HeaderMap) -> bool {
+    let (mut gzip, mut any, mut identity) = (None, None, None);
+    for value in headers.get_all(header::ACCEPT_ENCODING) {
+        let Ok(text) = value.to_str() else { continue };
+        for item in text.split(',') {
+            let (coding, parameter) = item.split_once(';').unwrap_or((item, "q=1"));
+            let quality = parameter
+                .split_once('=')
+                .filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
+                .and_then(|(_, value)| thousandths(value.trim()));
+            match coding.trim().to_ascii_lowercase().as_str() {
+                "gzip" | "x-gzip" => gzip = quality,
+                "*" => any = quality,
+                "identity" => identity = quality,
+                _ => {}
+            }
+        }
+    }
+    let gzip = gzip.or(any).unwrap_or(0);
+    gzip > 0 && gzip >= identity.unwrap_or(0)
+}
+
 /// A quality in thousandths: `0`, `1`, and up to three decimals.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
@@ -118,6 +143,37 @@ mod tests {
         check("text/html", None);
         check("application/json;q=0", None);
         check("*/*;q=0.000", None);
+    }
+
+    #[test]
+    fn gzip_is_for_whoever_offers_it() {
+        let takes = |text| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(text));
+            takes_gzip(&headers)
+        };
+        for offered in [
+            "gzip",
+            "deflate, GZIP;q=0.5 , br",
+            "*",
+            "x-gzip",
+            "gzip;q=0.001",
+            "identity;q=0.5, *;q=0.5",
+        ] {
+            assert!(takes(offered), "{offered}");
+        }
+        for not_offered in [
+            "",
+            "br",
+            "gzip;q=0",
+            "gzip;q=0.000, *",
+            "identity, gzip;q=0.9",
+            "gzip;q=2",
+            "gzip;level=9",
+        ] {
+            assert!(!takes(not_offered), "{not_offered}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
     }
 
     #[test]
