@@ -147,13 +147,18 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`]: the file does not parse, a name in it is unknown, a value is out of range, the
-    /// address is not a loopback address, or a word is no log level.
+    /// [`ConfigError`]: the file does not parse, a name in it is unknown, a value is out of range, a
+    /// dialect cannot be opened with its section, the address is not a loopback address, or a word is
+    /// no log level.
     pub fn resolve(overrides: Overrides, file: Option<(&Path, &str)>) -> Result<Self, ConfigError> {
         let (parsed, development) = match file {
             Some((path, text)) => (parse(path, text)?, false),
             None => (File::default(), true),
         };
+        if let Some((path, _)) = file {
+            let checked = parsed.dialect.check();
+            checked.map_err(|error| ConfigError(format!("{}: {error}", path.display())))?;
+        }
         let listen = match overrides.listen.or(parsed.listen) {
             Some(text) => loopback(&text)?,
             None => LISTEN_DEFAULT,
@@ -305,6 +310,18 @@ mod tests {
         refused(
             "[retention]\nage = 1\n",
             "s.toml line 2: unknown field `age`",
+        );
+    }
+
+    #[test]
+    fn a_section_that_no_dialect_can_be_opened_with_is_refused_by_the_name_of_the_setting() {
+        refused(
+            "[dialect.newstore]\nsuccess_status = 302\n",
+            "s.toml: dialect.newstore.success_status: 302 is not from 200 to 299",
+        );
+        refused(
+            "[dialect.newstore]\npaths = ['/v1/logs']\n",
+            "s.toml: dialect.newstore.paths: \"/v1/logs\" belongs to the native API",
         );
     }
 

@@ -5,11 +5,12 @@
 //! events are ours and ours are its. No dialect knows another. Which one a path belongs to is said
 //! here, and a path of a dialect that is switched off belongs to none.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::app::{App, Failure};
+use crate::app::{App, Code, Failure};
 use crate::http::{Answered, BodyRules, Request};
 use crate::webhook::Hub;
 
@@ -46,6 +47,57 @@ impl Settings {
             pavbis: Some(pavbis::Settings::development()),
             spotahome: Some(spotahome::Settings::development()),
         }
+    }
+
+    /// Judges the sections before anything is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingError`] names the setting that cannot be used.
+    pub fn check(&self) -> Result<(), SettingError> {
+        if let Some(newstore) = &self.newstore {
+            newstore.check()?;
+            for path in &newstore.paths {
+                if let Some(owner) = owner(path) {
+                    let what = format!("{path:?} belongs to {owner}");
+                    return Err(SettingError::new("dialect.newstore.paths", what));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A setting of a dialect that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingError {
+    setting: &'static str,
+    what: String,
+}
+
+impl SettingError {
+    /// The setting by its full name (`dialect.NAME.SETTING`), and what is wrong with it.
+    #[must_use]
+    pub fn new(setting: &'static str, what: impl Into<String>) -> Self {
+        Self {
+            setting,
+            what: what.into(),
+        }
+    }
+}
+
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.what)
+    }
+}
+
+impl std::error::Error for SettingError {}
+
+impl From<SettingError> for Failure {
+    /// For doors that are opened with settings nobody has judged.
+    fn from(error: SettingError) -> Self {
+        Self::new(Code::Internal, error.to_string())
     }
 }
 
@@ -125,19 +177,53 @@ impl Dialects {
         if self.newstore_paths.iter().any(|known| known == path) {
             return self.newstore.as_ref().map(Dialect::Newstore);
         }
+        match Prefix::of(path)? {
+            Prefix::Axon => self.axon.as_ref().map(Dialect::Axon),
+            Prefix::Eventhos => self.eventhos.as_ref().map(Dialect::Eventhos),
+            Prefix::Pavbis => self.pavbis.as_ref().map(Dialect::Pavbis),
+            Prefix::Spotahome => self.spotahome.as_ref().map(Dialect::Spotahome),
+        }
+    }
+}
+
+/// A dialect whose paths have a prefix of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prefix {
+    Axon,
+    Eventhos,
+    Pavbis,
+    Spotahome,
+}
+
+impl Prefix {
+    fn of(path: &str) -> Option<Self> {
         let mut segments = path.strip_prefix('/')?.split('/');
         match (segments.next()?, segments.next()) {
-            ("api", Some("v1")) => self.pavbis.as_ref().map(Dialect::Pavbis),
-            ("api", Some("monolith")) => self.spotahome.as_ref().map(Dialect::Spotahome),
+            ("api", Some("v1")) => Some(Self::Pavbis),
+            ("api", Some("monolith")) => Some(Self::Spotahome),
             ("v1", Some("contexts" | "context" | "handlers" | "authentications")) => {
-                self.axon.as_ref().map(Dialect::Axon)
+                Some(Self::Axon)
             }
-            ("event" | "auth" | "system" | "action" | "contract", _) => {
-                self.eventhos.as_ref().map(Dialect::Eventhos)
-            }
+            ("event" | "auth" | "system" | "action" | "contract", _) => Some(Self::Eventhos),
             _ => None,
         }
     }
+}
+
+/// To whom a path belongs whatever the settings say: a dialect that is off may be switched on, and
+/// must find its paths free.
+fn owner(path: &str) -> Option<&'static str> {
+    if let Some(prefix) = Prefix::of(path) {
+        return Some(match prefix {
+            Prefix::Axon => "the dialect axon",
+            Prefix::Eventhos => "the dialect eventhos",
+            Prefix::Pavbis => "the dialect pavbis",
+            Prefix::Spotahome => "the dialect spotahome",
+        });
+    }
+    let first = path.strip_prefix('/')?.split('/').next()?;
+    let native = ["", "v1", "healthz", "readyz", "metrics", "openapi.json"];
+    native.contains(&first).then_some("the native API")
 }
 
 impl Dialect<'_> {
@@ -149,6 +235,42 @@ impl Dialect<'_> {
             Self::Newstore(door) => door.answer(request).await,
             Self::Pavbis(door) => door.answer(request).await,
             Self::Spotahome(door) => door.answer(request).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_takes_no_path_that_belongs_to_somebody_else() {
+        for (path, owner) in [
+            ("/", "the native API"),
+            ("//events", "the native API"),
+            ("/v1/logs/default/events", "the native API"),
+            ("/v1/events", "the native API"),
+            ("/metrics", "the native API"),
+            ("/v1/contexts", "the dialect axon"),
+            ("/event/send", "the dialect eventhos"),
+            ("/api/v1/newstore", "the dialect pavbis"),
+            ("/api/monolith/event-store", "the dialect spotahome"),
+        ] {
+            let newstore = newstore::Settings {
+                paths: vec!["/newstore/events".to_owned(), path.to_owned()],
+                ..newstore::Settings::default()
+            };
+            let settings = Settings {
+                newstore: Some(newstore),
+                ..Settings::default()
+            };
+            assert_eq!(
+                settings.check().unwrap_err().to_string(),
+                format!("dialect.newstore.paths: {path:?} belongs to {owner}")
+            );
+        }
+        for free in ["/newstore", "/api/v2/events", "/api", "/events/v1"] {
+            assert_eq!(owner(free), None, "{free}");
         }
     }
 }

@@ -14,6 +14,7 @@ use strandlog::doors::{Doors, Settings};
 use strandlog::server;
 use strandlog::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use strandlog::store::{Durability, Retention};
+use strandlog_engine::storage::sim::SimDisk;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -32,7 +33,16 @@ pub(crate) struct Server {
     clock: Arc<dyn Clock>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    place: Place,
+}
+
+/// Where the events of a server are kept.
+#[derive(Clone)]
+struct Place {
     directory: Arc<tempfile::TempDir>,
+    /// In place of the directory.
+    disk: Option<SimDisk>,
+    segment_len: u64,
 }
 
 impl Server {
@@ -51,7 +61,33 @@ impl Server {
         let mut settings = Settings::development();
         change(&mut settings);
         let directory = Arc::new(tempfile::tempdir().unwrap());
-        Self::open(directory, settings, clock)
+        let place = Place {
+            directory,
+            disk: None,
+            segment_len: SEGMENT_LEN,
+        };
+        Self::open(place, settings, clock)
+    }
+
+    /// A server in development mode whose segments have so many bytes: an event is no longer than
+    /// one.
+    pub(crate) fn start_sized(segment_len: u64) -> Self {
+        Self::start_at_place(None, segment_len)
+    }
+
+    /// A server in development mode on a disk that fails on demand.
+    pub(crate) fn start_on(disk: &SimDisk) -> Self {
+        Self::start_at_place(Some(disk.clone()), SEGMENT_LEN)
+    }
+
+    fn start_at_place(disk: Option<SimDisk>, segment_len: u64) -> Self {
+        let place = Place {
+            directory: Arc::new(tempfile::tempdir().unwrap()),
+            disk,
+            segment_len,
+        };
+        let clock = Arc::new(SystemClock::new());
+        Self::open(place, Settings::development(), clock)
     }
 
     /// Stops in order and starts again on the same data, on another port.
@@ -64,11 +100,13 @@ impl Server {
         self.end();
         let mut settings = self.settings.clone();
         change(&mut settings);
-        Self::open(Arc::clone(&self.directory), settings, self.clock.clone())
+        Self::open(self.place.clone(), settings, self.clock.clone())
     }
 
-    fn open(directory: Arc<tempfile::TempDir>, settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        let path: PathBuf = directory.path().join("data");
+    fn open(place: Place, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let path: PathBuf = place.directory.path().join("data");
+        let root = place.disk.as_ref().map(SimDisk::root);
+        let segment_len = place.segment_len;
         let (started, starting) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let of_doors = settings.clone();
@@ -82,11 +120,15 @@ impl Server {
             runtime.block_on(async move {
                 let options = EmbeddedOptions {
                     durability: Durability::Sync,
-                    segment_len: SEGMENT_LEN,
+                    segment_len,
                     clock: Arc::clone(&of_app),
                     limits: STORE,
                 };
-                let store = EmbeddedStore::open(&path, options).unwrap();
+                let store = match root {
+                    Some(root) => EmbeddedStore::open_on(&root, options),
+                    None => EmbeddedStore::open(&path, options),
+                };
+                let store = store.unwrap();
                 let app = App::open(Parts {
                     store: Arc::new(store),
                     clock: of_app,
@@ -116,7 +158,7 @@ impl Server {
             clock,
             stop: Some(stop),
             thread: Some(thread),
-            directory,
+            place,
         }
     }
 

@@ -11,6 +11,7 @@ mod client;
 mod doors;
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod harness;
+mod newstore;
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod receiver;
 mod webhooks;
