@@ -178,6 +178,17 @@ impl<'a> Reader<'a> {
     ///
     /// A [`Fault`] at the first byte that cannot be right.
     pub fn value(&mut self) -> Result<&'a str, Fault> {
+        self.value_within(JSON_DEPTH_MAX)
+    }
+
+    /// The same for a value inside of others that have been gone into one by one, and that count:
+    /// so that the whole is nested no deeper than JSON may be, `depth_max` is what they leave.
+    ///
+    /// # Errors
+    ///
+    /// As for [`value`](Self::value).
+    pub fn value_within(&mut self, depth_max: usize) -> Result<&'a str, Fault> {
+        let depth_max = depth_max.min(JSON_DEPTH_MAX);
         self.skip_space();
         let start = self.at;
         // Bit 0 is the innermost open bracket: 1 for an object.
@@ -192,7 +203,7 @@ impl<'a> Reader<'a> {
                 Some(b'f') => self.skip_word("false")?,
                 Some(b'n') => self.skip_word("null")?,
                 Some(bracket @ (b'{' | b'[')) => {
-                    if depth == JSON_DEPTH_MAX {
+                    if depth == depth_max {
                         return Err(self.wrong("it is nested too deeply"));
                     }
                     let object = bracket == b'{';
@@ -479,21 +490,9 @@ impl Object {
         reader: &mut Reader<'_>,
         names: &[&'static str],
     ) -> Result<Option<&'static str>, Fault> {
-        match reader.peek() {
-            Some(b'}') => {
-                reader.at += 1;
-                return Ok(None);
-            }
-            Some(b',') if !self.first => reader.at += 1,
-            _ if self.first => {}
-            _ => return Err(reader.wrong("a comma or '}' was expected here")),
-        }
-        self.first = false;
-        let offset = reader.offset();
-        let Some(name) = reader.string()? else {
-            return Err(reader.wrong("a member's name in double quotes was expected here"));
+        let Some((offset, name)) = self.member(reader)? else {
+            return Ok(None);
         };
-        reader.skip_colon()?;
         let Some(index) = names.iter().position(|known| *known == name) else {
             return Err(Fault::new(
                 FaultKind::UnknownMember,
@@ -515,6 +514,42 @@ impl Object {
         }
         self.seen |= bit;
         Ok(names.get(index).copied())
+    }
+
+    /// The next member of an object that somebody else defines, whatever its name; its value is read
+    /// next. None at the object's end. A name that is there twice comes twice.
+    ///
+    /// # Errors
+    ///
+    /// A [`Fault`] if there is neither a member nor the end.
+    pub fn next_of_any_name<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+    ) -> Result<Option<Cow<'a, str>>, Fault> {
+        Ok(self.member(reader)?.map(|(_, name)| name))
+    }
+
+    /// The next member's place and name, and its colon.
+    fn member<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+    ) -> Result<Option<(usize, Cow<'a, str>)>, Fault> {
+        match reader.peek() {
+            Some(b'}') => {
+                reader.at += 1;
+                return Ok(None);
+            }
+            Some(b',') if !self.first => reader.at += 1,
+            _ if self.first => {}
+            _ => return Err(reader.wrong("a comma or '}' was expected here")),
+        }
+        self.first = false;
+        let offset = reader.offset();
+        let Some(name) = reader.string()? else {
+            return Err(reader.wrong("a member's name in double quotes was expected here"));
+        };
+        reader.skip_colon()?;
+        Ok(Some((offset, name)))
     }
 }
 

@@ -226,3 +226,47 @@ proptest! {
         }
     }
 }
+
+/// The members of an object of any names, each as name and value.
+fn members(text: &str) -> Result<Vec<(String, &str)>, Fault> {
+    let mut reader = Reader::new(text, 0);
+    let mut object = reader.object().unwrap();
+    let mut members = Vec::new();
+    while let Some(name) = object.next_of_any_name(&mut reader)? {
+        members.push((name.into_owned(), reader.value_within(JSON_DEPTH_MAX - 1)?));
+    }
+    reader.finish()?;
+    Ok(members)
+}
+
+#[test]
+fn members_of_any_name_come_as_often_as_they_are_there() {
+    let found = members("{ \"a\" : [1 ], \"\\u0061\":{} ,\"\":null}").unwrap();
+    let found: Vec<(&str, &str)> = found
+        .iter()
+        .map(|(name, value)| (&**name, *value))
+        .collect();
+    assert_eq!(found, [("a", "[1 ]"), ("a", "{}"), ("", "null")]);
+    assert_eq!(members("{}"), Ok(Vec::new()));
+    for broken in [
+        "{\"a\":1,}",
+        "{,}",
+        "{\"a\" 1}",
+        "{\"a\":1",
+        "{a:1}",
+        "{\"a\":1}}",
+    ] {
+        assert_eq!(members(broken).is_ok(), read(broken).is_ok(), "{broken}");
+        assert!(members(broken).is_err(), "{broken}");
+    }
+}
+
+#[test]
+fn an_object_gone_into_counts_for_the_depth() {
+    for (depth, good) in [(JSON_DEPTH_MAX, true), (JSON_DEPTH_MAX + 1, false)] {
+        let inner = depth - 1;
+        let text = format!("{{\"a\":{}{}}}", "[".repeat(inner), "]".repeat(inner));
+        assert_eq!(read(&text).is_ok(), good, "{depth}");
+        assert_eq!(members(&text).is_ok(), good, "{depth}");
+    }
+}
