@@ -323,6 +323,14 @@ mod tests {
             "[dialect.newstore]\npaths = ['/v1/logs']\n",
             "s.toml: dialect.newstore.paths: \"/v1/logs\" belongs to the native API",
         );
+        refused(
+            "[dialect.spotahome]\njwt_secret = 'short'\n",
+            "s.toml: dialect.spotahome.jwt_secret: ",
+        );
+        refused(
+            "[dialect.spotahome]\n",
+            "s.toml: dialect.spotahome.jwt_secret: ",
+        );
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Settings {
         }
     }
 
-    /// Judges the sections before anything is opened.
+    /// Judges the sections before anything is opened. Reads the key files that they name.
     ///
     /// # Errors
     ///
@@ -63,6 +63,9 @@ impl Settings {
                     return Err(SettingError::new("dialect.newstore.paths", what));
                 }
             }
+        }
+        if let Some(spotahome) = &self.spotahome {
+            spotahome.check()?;
         }
         Ok(())
     }

@@ -14,4 +14,5 @@ mod harness;
 mod newstore;
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod receiver;
+mod spotahome;
 mod webhooks;
