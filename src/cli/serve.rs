@@ -172,12 +172,24 @@ fn announce(config: &Config, address: SocketAddr) -> Result<(), CliFailure> {
         durability = %durability,
         "open"
     );
-    if config.development {
-        tracing::info!(
-            "development mode: no config file, loopback only, the API is open without credentials"
-        );
-    }
+    announce_doors(config);
     print_line(&format!("listening on http://{address}"))
+}
+
+/// Says which dialects are on, and in development mode how to get in. Credentials that an operator
+/// has chosen are nobody's to read in a log.
+fn announce_doors(config: &Config) {
+    let dialects = &config.doors.dialects;
+    if !config.development {
+        tracing::info!(dialects = %dialects.names().join(", "), "dialects that are on");
+        return;
+    }
+    tracing::info!(
+        "development mode: no config file, loopback only, the API is open without credentials"
+    );
+    for (dialect, credentials) in dialects.credentials() {
+        tracing::info!(dialect, %credentials, "development mode: a dialect that is on");
+    }
 }
 
 /// What the operating system asks of the server.

@@ -69,6 +69,53 @@ impl Settings {
         }
         Ok(())
     }
+
+    /// The dialects that are on, each with how to get in: what development mode tells whoever starts
+    /// the server. It has secrets in it.
+    #[must_use]
+    pub fn credentials(&self) -> Vec<(&'static str, String)> {
+        let mut all = Vec::new();
+        if let Some(axon) = &self.axon {
+            let how = match &axon.api_key {
+                None => "none".to_owned(),
+                Some(key) => format!("X-API-KEY: {}", key.reveal()),
+            };
+            all.push(("axon", how));
+        }
+        if self.eventhos.is_some() {
+            let how = "POST /auth/token client shop / shop-secret";
+            all.push(("eventhos", how.to_owned()));
+        }
+        if let Some(newstore) = &self.newstore {
+            all.push(("newstore", newstore.credentials()));
+        }
+        if let Some(pavbis) = &self.pavbis {
+            let users = pavbis.users.iter();
+            let users: Vec<String> = users
+                .map(|(name, password)| format!("Basic {name}:{}", password.reveal()))
+                .collect();
+            all.push(("pavbis", users.join(", ")));
+        }
+        if let Some(spotahome) = &self.spotahome {
+            all.push(("spotahome", spotahome.credentials()));
+        }
+        all
+    }
+
+    /// The names of the dialects that are on.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        [
+            ("axon", self.axon.is_some()),
+            ("eventhos", self.eventhos.is_some()),
+            ("newstore", self.newstore.is_some()),
+            ("pavbis", self.pavbis.is_some()),
+            ("spotahome", self.spotahome.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_on)| is_on.then_some(name))
+        .collect()
+    }
 }
 
 /// A setting of a dialect that cannot be used.
@@ -275,5 +322,19 @@ mod tests {
         for free in ["/newstore", "/api/v2/events", "/api", "/events/v1"] {
             assert_eq!(owner(free), None, "{free}");
         }
+    }
+
+    #[test]
+    fn each_dialect_that_is_on_says_how_to_get_in() {
+        let settings = Settings::development();
+        let told: Vec<&str> = settings
+            .credentials()
+            .iter()
+            .map(|(name, _)| *name)
+            .collect();
+        assert_eq!(told, settings.names());
+        assert_eq!(told.len(), 5);
+        let off = Settings::default();
+        assert!(off.credentials().is_empty() && off.names().is_empty());
     }
 }

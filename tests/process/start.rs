@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::harness::{BINARY, Server, run, strandlog};
+use crate::harness::{BINARY, DEADLINE, Server, lines_of, run, strandlog};
 use crate::http;
 
 /// Everything below a directory: path, kind, length, time of change, content.
@@ -163,6 +163,24 @@ fn settings_that_cannot_be_used_are_refused() {
         "strandlog.toml line 2: unknown field `lisen`",
     );
     check(root, &["--config", text(&root.join("none"))], "cannot read");
+    for (section, want) in [
+        (
+            "[dialect.newstore]\npaths = ['/metrics']\n",
+            "dialect.newstore.paths: \"/metrics\" belongs to the native API",
+        ),
+        (
+            "[dialect.spotahome]\njwt_secret = 'short'\n",
+            "dialect.spotahome.jwt_secret: the secret of HS256 needs 32 bytes or more",
+        ),
+        (
+            "[dialect.spotahome]\njwt_public_key_file = '/proc/self/none.pem'\n",
+            "dialect.spotahome.jwt_public_key_file: /proc/self/none.pem: No such file",
+        ),
+    ] {
+        fs::write(&config, section).unwrap();
+        let arguments = [&["--config", text(&config)], &with_data[..]].concat();
+        check(root, &arguments, want);
+    }
     check(root, &with(&["--log-level", "strandlog=loud"]), "log level");
     check(
         root,
@@ -215,4 +233,81 @@ fn a_limit_on_file_sizes_is_an_error_and_not_the_end_of_the_process() {
         message.starts_with("error: cannot use data directory"),
         "{message}"
     );
+}
+
+/// What the server says at its start, up to the line that it prints once it is open; and the server.
+fn start_talking(arguments: &[&str]) -> (Server, Vec<String>) {
+    let mut command = strandlog(arguments);
+    command.stderr(Stdio::piped());
+    let mut server = Server::spawn(command);
+    // A line on standard output comes after all of them.
+    let lines = lines_of(server.stderr());
+    server.signal("TERM");
+    let mut told = Vec::new();
+    while let Ok(line) = lines.recv_timeout(DEADLINE) {
+        told.push(line);
+    }
+    (server, told)
+}
+
+#[test]
+fn development_mode_says_how_to_get_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let (server, told) = start_talking(&["--data", text(&data), "--listen", "127.0.0.1:0"]);
+    drop(server);
+    let of = |dialect: &str| {
+        let name = format!("dialect=\"{dialect}\"");
+        let line = told.iter().find(|line| line.contains(&name));
+        let line = line.unwrap_or_else(|| panic!("{dialect} is not in {told:#?}"));
+        line.split_once("credentials=").unwrap().1.to_owned()
+    };
+    assert_eq!(of("axon"), "none");
+    assert_eq!(of("eventhos"), "POST /auth/token client shop / shop-secret");
+    assert_eq!(of("newstore"), "none (denied tenants: blocked)");
+    assert_eq!(of("pavbis"), "Basic test:test");
+    let token = of("spotahome");
+    let token = token.strip_prefix("Authorization: ").unwrap();
+
+    let server = Server::start(&data);
+    let ask = |headers: &[(&str, &str)]| {
+        let path = "/api/monolith/event-store/1-2";
+        http::request(&server.address, "GET", path, headers, "").unwrap()
+    };
+    assert_eq!(ask(&[]).status, 401);
+    assert_eq!(ask(&[("Authorization", token)]).body, r#"{"events":[]}"#);
+}
+
+#[test]
+fn credentials_that_an_operator_has_chosen_are_in_no_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let config = directory.path().join("strandlog.toml");
+    let secret = "nobody-else-shall-ever-read-this-secret";
+    let sections = format!(
+        "[dialect.newstore]\n[dialect.spotahome]\njwt_secret = '{secret}'\n\
+         [dialect.pavbis]\nusers = {{ ada = '{secret}' }}\n"
+    );
+    fs::write(&config, sections).unwrap();
+    let (server, told) = start_talking(&[
+        "--config",
+        text(&config),
+        "--data",
+        text(&data),
+        "--listen",
+        "127.0.0.1:0",
+        "--log-level",
+        "trace",
+    ]);
+    drop(server);
+    let told = told.join("\n");
+    assert!(
+        told.contains("dialects=newstore, pavbis, spotahome"),
+        "{told}"
+    );
+    assert!(
+        !told.contains(secret) && !told.contains("Authorization"),
+        "{told}"
+    );
+    assert!(!told.contains("development"), "{told}");
 }

@@ -45,6 +45,15 @@ impl Settings {
         }
     }
 
+    /// How to get in, for people.
+    #[must_use]
+    pub fn credentials(&self) -> String {
+        match self.denied_tenants.as_slice() {
+            [] => "none".to_owned(),
+            denied => format!("none (denied tenants: {})", denied.join(", ")),
+        }
+    }
+
     /// Judges the section by itself.
     ///
     /// # Errors

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::auth::PlainSecret;
-use crate::auth::jwt::Verifier;
+use crate::auth::jwt::{Signer, Verifier};
 use crate::dialect::SettingError;
 
 /// The most events of one reply, and the number unless told otherwise: what the vendor documents.
@@ -38,6 +38,15 @@ fn events_max_default() -> u16 {
     EVENTS_MAX
 }
 
+/// The claims of the token of development mode.
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: &'static str,
+    roles: [&'a str; 1],
+    iat: u64,
+    exp: u64,
+}
+
 impl Settings {
     /// The settings of development mode.
     #[must_use]
@@ -48,6 +57,26 @@ impl Settings {
             role: role_default(),
             events_max: events_max_default(),
         }
+    }
+
+    /// How to get in, for people: a token if the secret to sign one is here.
+    ///
+    /// The token is the same each time, so that one that was copied goes on working.
+    #[must_use]
+    pub fn credentials(&self) -> String {
+        let secret = self.jwt_secret.as_ref().map(PlainSecret::reveal);
+        let signer = secret.and_then(|secret| Signer::hs256(secret.as_bytes()).ok());
+        let Some(signer) = signer else {
+            return format!("Authorization: a token with the role {}", self.role);
+        };
+        let token = signer.sign(&Claims {
+            sub: "development",
+            roles: [&self.role],
+            // 1 January of 2026 and of 2100.
+            iat: 1_767_225_600,
+            exp: 4_102_444_800,
+        });
+        format!("Authorization: {token}")
     }
 
     /// Judges the section. Reads the key file.
