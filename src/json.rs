@@ -490,50 +490,55 @@ impl Object {
         reader: &mut Reader<'_>,
         names: &[&'static str],
     ) -> Result<Option<&'static str>, Fault> {
-        let Some((offset, name)) = self.member(reader)? else {
+        let Some((name, offset)) = self.next_name(reader)? else {
             return Ok(None);
         };
-        let Some(index) = names.iter().position(|known| *known == name) else {
-            return Err(Fault::new(
+        match self.known(&name, offset, names)? {
+            Some(known) => Ok(Some(known)),
+            None => Err(Fault::new(
                 FaultKind::UnknownMember,
                 offset,
                 format!("there is no member '{}'", name.escape_debug()),
             )
-            .of(&name));
-        };
-        let bit = 1_u32
-            .checked_shl(u32::try_from(index).unwrap_or(u32::MAX))
-            .unwrap_or(0);
-        if self.seen & bit != 0 {
-            return Err(Fault::new(
-                FaultKind::Json,
-                offset,
-                format!("the member '{name}' is there twice"),
-            )
-            .of(&name));
+            .of(&name)),
         }
-        self.seen |= bit;
-        Ok(names.get(index).copied())
     }
 
-    /// The next member of an object that somebody else defines, whatever its name; its value is read
-    /// next. None at the object's end. A name that is there twice comes twice.
+    /// The next member that is one of `names` (at most 32), each at most once; its value is read
+    /// next. Others are checked and passed over. None at the object's end.
     ///
     /// # Errors
     ///
-    /// A [`Fault`] if there is neither a member nor the end.
-    pub fn next_of_any_name<'a>(
+    /// A [`Fault`] that names the member.
+    pub fn next_known(
         &mut self,
-        reader: &mut Reader<'a>,
-    ) -> Result<Option<Cow<'a, str>>, Fault> {
-        Ok(self.member(reader)?.map(|(_, name)| name))
+        reader: &mut Reader<'_>,
+        names: &[&'static str],
+    ) -> Result<Option<&'static str>, Fault> {
+        while let Some((name, offset)) = self.next_name(reader)? {
+            if let Some(known) = self.known(&name, offset, names)? {
+                return Ok(Some(known));
+            }
+            reader.value()?;
+        }
+        Ok(None)
     }
 
-    /// The next member's place and name, and its colon.
-    fn member<'a>(
+    /// The next member, whatever its name, and also if it was there before; its value is read next.
+    /// None at the object's end.
+    ///
+    /// # Errors
+    ///
+    /// A [`Fault`] if it is not JSON.
+    pub fn next_any<'a>(&mut self, reader: &mut Reader<'a>) -> Result<Option<Cow<'a, str>>, Fault> {
+        Ok(self.next_name(reader)?.map(|(name, _offset)| name))
+    }
+
+    /// The next member's name, and where it stands.
+    fn next_name<'a>(
         &mut self,
         reader: &mut Reader<'a>,
-    ) -> Result<Option<(usize, Cow<'a, str>)>, Fault> {
+    ) -> Result<Option<(Cow<'a, str>, usize)>, Fault> {
         match reader.peek() {
             Some(b'}') => {
                 reader.at += 1;
@@ -549,7 +554,32 @@ impl Object {
             return Err(reader.wrong("a member's name in double quotes was expected here"));
         };
         reader.skip_colon()?;
-        Ok(Some((offset, name)))
+        Ok(Some((name, offset)))
+    }
+
+    /// Which of `names` this is, if it is one; it must not have been there before.
+    fn known(
+        &mut self,
+        name: &str,
+        offset: usize,
+        names: &[&'static str],
+    ) -> Result<Option<&'static str>, Fault> {
+        let Some(index) = names.iter().position(|known| *known == name) else {
+            return Ok(None);
+        };
+        let bit = 1_u32
+            .checked_shl(u32::try_from(index).unwrap_or(u32::MAX))
+            .unwrap_or(0);
+        if self.seen & bit != 0 {
+            return Err(Fault::new(
+                FaultKind::Json,
+                offset,
+                format!("the member '{name}' is there twice"),
+            )
+            .of(name));
+        }
+        self.seen |= bit;
+        Ok(names.get(index).copied())
     }
 }
 

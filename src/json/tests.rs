@@ -124,6 +124,49 @@ fn members_are_known_and_there_once() {
 }
 
 #[test]
+fn members_that_are_not_known_are_passed_over() {
+    let read = |text| {
+        let mut reader = Reader::new(text, 0);
+        let mut object = reader.object().unwrap();
+        let mut seen = Vec::new();
+        while let Some(name) = object.next_known(&mut reader, &["a", "b"])? {
+            seen.push((name, reader.value()?));
+        }
+        reader.finish()?;
+        Ok::<_, Fault>(seen)
+    };
+    assert_eq!(
+        read(r#"{"x":{"a":1},"b":2,"y":[],"y":3,"\u0061":4}"#),
+        Ok(vec![("b", "2"), ("a", "4")])
+    );
+    assert_eq!(read(r#"{"x":1}"#), Ok(vec![]));
+    for bad in [
+        r#"{"a":1,"a":2}"#,
+        r#"{"x":tru}"#,
+        r#"{"x":1 "a":2}"#,
+        r#"{"x":1,}"#,
+        r#"{"x":}"#,
+    ] {
+        assert_eq!(read(bad).unwrap_err().kind, FaultKind::Json, "{bad}");
+    }
+}
+
+#[test]
+fn any_members_are_given_as_often_as_they_are_there() {
+    let mut reader = Reader::new(r#"{"a":1,"b\n":[2],"a":3}"#, 0);
+    let mut object = reader.object().unwrap();
+    let mut seen = Vec::new();
+    while let Some(name) = object.next_any(&mut reader).unwrap() {
+        seen.push((name.into_owned(), reader.value().unwrap()));
+    }
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
+    assert_eq!(seen, [("a", "1"), ("b\n", "[2]"), ("a", "3")]);
+}
+
+#[test]
 fn items_are_parted_by_commas() {
     let read = |text| {
         let mut reader = Reader::new(text, 0);
@@ -232,7 +275,7 @@ fn members(text: &str) -> Result<Vec<(String, &str)>, Fault> {
     let mut reader = Reader::new(text, 0);
     let mut object = reader.object().unwrap();
     let mut members = Vec::new();
-    while let Some(name) = object.next_of_any_name(&mut reader)? {
+    while let Some(name) = object.next_any(&mut reader)? {
         members.push((name.into_owned(), reader.value_within(JSON_DEPTH_MAX - 1)?));
     }
     reader.finish()?;

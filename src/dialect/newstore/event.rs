@@ -36,7 +36,7 @@ impl<'a> Payload<'a> {
             name: None,
             event_name: None,
         };
-        while let Some(member) = object.next_of_any_name(&mut reader)? {
+        while let Some(member) = object.next_any(&mut reader)? {
             let place = match &*member {
                 "name" => Some(&mut payload.name),
                 "event_name" => Some(&mut payload.event_name),

@@ -130,7 +130,7 @@ impl<'a> CorrelationIds<'a> {
         let mut reader = Reader::new(text, 0);
         let mut object = reader.object()?;
         let mut ids = Vec::new();
-        while let Some(kind) = object.next_of_any_name(&mut reader).ok()? {
+        while let Some(kind) = object.next_any(&mut reader).ok()? {
             ids.push((kind, reader.string().ok()??));
         }
         reader.finish().ok()?;
