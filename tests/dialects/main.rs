@@ -5,6 +5,7 @@
     reason = "deadlines of tests are the machine's time"
 )]
 
+mod axon;
 #[path = "../api/client.rs"]
 #[allow(dead_code, reason = "shared with the tests of the native API")]
 mod client;

@@ -1,5 +1,7 @@
 //! The section `[dialect.axon]` of the config file.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::auth::PlainSecret;
@@ -8,10 +10,14 @@ use crate::auth::PlainSecret;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The contexts: logs, created at the start if need be.
+    /// The contexts: logs, created at the start if need be. There are no others, `default` only if
+    /// it is named.
     pub contexts: Vec<String>,
-    /// The key that requests must carry, if any.
+    /// The key that requests must carry (`X-API-KEY`), if any.
     pub api_key: Option<PlainSecret>,
+    /// Who may configure handlers with a name and a password (Basic) instead of the key.
+    #[serde(default)]
+    pub users: BTreeMap<String, PlainSecret>,
 }
 
 impl Settings {
@@ -21,6 +27,7 @@ impl Settings {
         Self {
             contexts: vec!["default".to_owned(), "billing".to_owned()],
             api_key: None,
+            users: BTreeMap::new(),
         }
     }
 }
