@@ -250,6 +250,18 @@ impl<'e, 'a> EventMessage<'e, 'a> {
         self.event.time_us.unwrap_or(recorded_at_us)
     }
 
+    /// What its payload was published as.
+    pub(super) fn content_type(&self) -> &str {
+        match self.event.data {
+            Data::Json(_) => self
+                .kept
+                .content_type
+                .as_deref()
+                .unwrap_or(APPLICATION_JSON),
+            Data::Bytes { content_type, .. } => content_type,
+        }
+    }
+
     /// Writes it as JSON, with the members and their order that clients of Synapse know.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"name\":");

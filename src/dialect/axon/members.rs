@@ -37,3 +37,13 @@ pub(super) fn whole_number(reader: &mut Reader<'_>) -> Result<u64, Fault> {
         .whole_number()?
         .ok_or_else(|| expected(reader.clone(), "a whole number from 0 to 2^63 - 1"))
 }
+
+/// Reads `true` or `false`.
+pub(super) fn flag(reader: &mut Reader<'_>) -> Result<bool, Fault> {
+    let before = reader.clone();
+    match reader.value()? {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(expected(before, "true or false")),
+    }
+}

@@ -344,6 +344,8 @@ pub(super) fn date_time(text: &str) -> Result<i64, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::clock::CountedRandom;
 
@@ -458,5 +460,41 @@ mod tests {
             };
             assert_eq!(raw_payload(content_type, bytes), (want, None));
         }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_reader_panic(pieces in prop::collection::vec(piece(), 0..20)) {
+            let body = pieces.concat();
+            let random = CountedRandom::new(1);
+            let is_json = serde_json::from_str::<serde_json::Value>(&body).is_ok();
+            prop_assert!(is_json || one(&body, &random).is_err());
+            prop_assert!(is_json || list(&body, &random).is_err());
+        }
+    }
+
+    /// Pieces of messages, in any order.
+    fn piece() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"items\":[",
+            "{\"name\":\"n\"",
+            ",\"metaData\":{",
+            "\"a\":\"b\"",
+            ",\"payload\":",
+            ",\"sequenceNumber\":",
+            ",\"id\":",
+            ",\"dateTime\":\"2022-09-22T21:37Z\"",
+            "\"\\ud83d\\udeeb\"",
+            "1",
+            "null",
+            "\"",
+            "\u{e9}",
+        ])
     }
 }

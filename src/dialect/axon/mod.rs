@@ -1,5 +1,5 @@
-//! Axon Synapse: events published over HTTP, one at a time or as an atomic list, and the events of
-//! an aggregate read back.
+//! Axon Synapse: events published over HTTP, one at a time or as an atomic list, the events of an
+//! aggregate read back, and events pushed to HTTP handlers.
 //!
 //! A context is a log that the settings name. An event that names both the type and the id of an
 //! aggregate belongs to it, and its sequence number must be the aggregate's next: that is the
@@ -28,6 +28,7 @@ use super::Tools;
 mod call;
 mod event;
 mod gate;
+mod handlers;
 mod members;
 mod message;
 mod publish;
@@ -39,6 +40,7 @@ pub use settings::Settings;
 
 use call::Call;
 use gate::{Gate, Purpose};
+use handlers::Registry;
 use replies::{Kind, Refusal};
 
 /// What a route leads to.
@@ -48,6 +50,14 @@ enum Endpoint {
     PublishMessages,
     ReadAggregate,
     PageAggregate,
+    RegisterHandler,
+    PutHandler,
+    ShowHandler,
+    EnableHandler,
+    RemoveHandler,
+    ListHandlers,
+    ListAllHandlers,
+    ListEndpointTypes,
 }
 
 /// Every route of the dialect. The singular `context` is an alias that some clients use to publish.
@@ -82,7 +92,22 @@ const ROUTES: &[(Verb, &str, Endpoint)] = &[
         "/v1/contexts/{context}/aggregate/{aggregateId}/eventsPaged",
         Endpoint::PageAggregate,
     ),
+    (Verb::Post, HANDLERS, Endpoint::RegisterHandler),
+    (Verb::Get, HANDLERS, Endpoint::ListHandlers),
+    (Verb::Put, HANDLER, Endpoint::PutHandler),
+    (Verb::Get, HANDLER, Endpoint::ShowHandler),
+    (Verb::Patch, HANDLER, Endpoint::EnableHandler),
+    (Verb::Delete, HANDLER, Endpoint::RemoveHandler),
+    (Verb::Get, "/v1/handlers/events", Endpoint::ListAllHandlers),
+    (
+        Verb::Get,
+        "/v1/handlers/events/endpointTypes",
+        Endpoint::ListEndpointTypes,
+    ),
 ];
+
+const HANDLERS: &str = "/v1/contexts/{context}/handlers/events";
+const HANDLER: &str = "/v1/contexts/{context}/handlers/events/{id}";
 
 impl Endpoint {
     fn purpose(self) -> Purpose {
@@ -91,6 +116,14 @@ impl Endpoint {
             | Self::PublishMessages
             | Self::ReadAggregate
             | Self::PageAggregate => Purpose::Events,
+            Self::RegisterHandler
+            | Self::PutHandler
+            | Self::ShowHandler
+            | Self::EnableHandler
+            | Self::RemoveHandler
+            | Self::ListHandlers
+            | Self::ListAllHandlers
+            | Self::ListEndpointTypes => Purpose::Configuration,
         }
     }
 }
@@ -102,25 +135,30 @@ pub struct Door {
     tools: Tools,
     gate: Gate,
     contexts: BTreeMap<String, Log>,
+    handlers: Registry,
     /// One permit for each reply that goes on at the client's pace.
     readers: Arc<Semaphore>,
 }
 
 impl Door {
-    /// Opens the door: creates the contexts that are not there yet.
+    /// Opens the door: creates the contexts that are not there yet, and goes on delivering to the
+    /// handlers that are registered.
     ///
     /// # Errors
     ///
-    /// [`Failure`]: the settings cannot be used, or a context cannot be created.
+    /// [`Failure`]: the settings cannot be used, a context cannot be created, or the handlers cannot
+    /// be read.
     pub async fn open(settings: Settings, tools: Tools) -> Result<Self, Failure> {
         let gate = Gate::new(&settings)?;
         let contexts = contexts(&tools.app, &settings.contexts).await?;
+        let handlers = Registry::open(tools.hub.clone(), contexts.clone()).await?;
         let readers = Arc::new(Semaphore::new(tools.app.limits().readers_max));
         Ok(Self {
             router: Router::new(ROUTES),
             tools,
             gate,
             contexts,
+            handlers,
             readers,
         })
     }
@@ -209,6 +247,14 @@ async fn perform(endpoint: Endpoint, call: &Call<'_>, body: Body) -> Result<Repl
         Endpoint::PublishMessages => publish::messages(call, body).await,
         Endpoint::ReadAggregate => read::all(call).await,
         Endpoint::PageAggregate => read::page(call).await,
+        Endpoint::RegisterHandler => handlers::register(call, body).await,
+        Endpoint::PutHandler => handlers::put_registration(call, body).await,
+        Endpoint::ShowHandler => handlers::show(call),
+        Endpoint::EnableHandler => handlers::enable(call).await,
+        Endpoint::RemoveHandler => handlers::remove(call).await,
+        Endpoint::ListHandlers => handlers::list(call),
+        Endpoint::ListAllHandlers => handlers::list_all(call),
+        Endpoint::ListEndpointTypes => Ok(handlers::endpoint_types()),
     }
 }
 

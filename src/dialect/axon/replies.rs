@@ -299,6 +299,11 @@ pub(super) fn stored() -> Reply {
     Reply::new(StatusCode::OK)
 }
 
+/// It is done, and there is nothing to say about it.
+pub(super) fn done() -> Reply {
+    Reply::new(StatusCode::NO_CONTENT)
+}
+
 /// What real replies say about caching and embedding, on every reply.
 const ON_EVERY_REPLY: [(HeaderName, HeaderValue); 5] = [
     (

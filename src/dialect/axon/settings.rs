@@ -31,3 +31,26 @@ impl Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_names_its_contexts_and_nothing_unknown() {
+        let read = |text: &str| toml::from_str::<Settings>(text);
+        let plain = read("contexts = [\"default\", \"billing\"]");
+        assert_eq!(plain, Ok(Settings::development()));
+        let locked = read("contexts = []\napi_key = \"k\"\nusers = { admin = \"p\" }").unwrap();
+        assert_eq!(locked.api_key, Some(PlainSecret::new("k")));
+        assert_eq!(locked.users["admin"], PlainSecret::new("p"));
+        assert!(!format!("{locked:?}").contains("\"k\""));
+        for bad in [
+            "",
+            "contexts = \"default\"",
+            "contexts = []\napikey = \"k\"",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

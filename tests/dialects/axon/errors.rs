@@ -256,6 +256,13 @@ fn what_is_too_long_is_refused_as_such() {
     let meta_data = json!({ "name": "n", "metaData": { "k": "x".repeat(64 << 10) } });
     let reply = server.ask("POST", EVENTS, &[JSON], meta_data.to_string());
     refused(&reply, 400, "AXONIQ-2001");
+    let items = json!([{ "name": "n" }, meta_data]).to_string();
+    let refusal = refused(
+        &server.ask("POST", EVENTS, &[LIST], items),
+        400,
+        "AXONIQ-2001",
+    );
+    assert_eq!(refusal["details"], json!({ "index": "1" }));
     assert!(server.events("default").is_empty());
 }
 
@@ -314,11 +321,8 @@ fn a_path_that_could_break_json_is_quoted() {
     let server = Server::start();
     let mut connection = server.connect();
     connection.send("GET /v1/contexts/a\"b\\c HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    if let Some(reply) = connection.try_read_reply(false)
-        && reply.status == 404
-    {
-        assert_eq!(reply.json()["path"], "/v1/contexts/a\"b\\c");
-    }
+    let refusal = refused(&connection.read_reply(false), 404, "AXONIQ-0001");
+    assert_eq!(refusal["path"], "/v1/contexts/a\"b\\c");
 }
 
 #[test]

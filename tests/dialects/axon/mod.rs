@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::client::Reply;
 use crate::harness::Server;
 
+mod delivery;
 mod errors;
+mod handlers;
 mod publish;
 mod read;
 mod sequence;
