@@ -7,7 +7,7 @@ use super::event::Uid;
 use super::failure::Failure;
 use super::name::{AggregateId, EventType, StreamName};
 use super::range::Selection;
-use super::tags::{self, AGGREGATE, UID};
+use super::tags::{self, AGGREGATE, UID, WRITER};
 
 impl Log {
     /// How many events of this type the stream has had; 0 as well if none of them is kept.
@@ -60,6 +60,22 @@ impl Log {
             .filter_map(|(tag, end)| {
                 let event_type = String::from_utf8(tag.get(prefix.len()..)?.to_vec()).ok()?;
                 Some((event_type, end.count))
+            })
+            .collect())
+    }
+
+    /// The streams that belong to a producer, with the producers, in byte order: at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if the index cannot be read.
+    pub async fn owned_streams(&self, limit: usize) -> Result<Vec<(String, String)>, Failure> {
+        let found = self.store.tags(vec![WRITER], None, limit).await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|(tag, _end)| {
+                let (stream, producer) = tags::name_of(&tag, WRITER)?.split_once('\0')?;
+                Some((stream.to_owned(), producer.to_owned()))
             })
             .collect())
     }

@@ -16,6 +16,7 @@ use crate::store::{EventId, Health, LogName, LogStore, Retention, Store};
 
 use documents::Documents;
 use logs::LogSettings;
+use offsets::Sweeper;
 use publish::OwnedLogs;
 
 pub mod consumers;
@@ -28,6 +29,7 @@ pub mod filter;
 pub mod limits;
 pub mod logs;
 pub mod name;
+pub mod offsets;
 mod progress;
 pub mod publish;
 pub mod range;
@@ -61,6 +63,8 @@ struct Shared {
     documents: RwLock<Documents>,
     /// See `publish/ownership.rs`.
     owned_logs: OwnedLogs,
+    /// See `offsets/sweep.rs`.
+    sweeper: Sweeper,
     stop: tokio::sync::watch::Sender<bool>,
 }
 
@@ -110,6 +114,7 @@ impl App {
             configuring: tokio::sync::Mutex::default(),
             documents: RwLock::default(),
             owned_logs: OwnedLogs::default(),
+            sweeper: Sweeper::default(),
             stop: tokio::sync::watch::Sender::new(false),
         }));
         let state = app.fold_system().await?;

@@ -6,6 +6,8 @@ mod directory;
 mod events;
 mod failing;
 mod logs;
+mod offsets;
+mod ownership;
 mod publish;
 mod reading;
 mod repeats;
