@@ -6,6 +6,7 @@
 )]
 
 mod axon;
+mod axon;
 #[path = "../api/client.rs"]
 #[allow(dead_code, reason = "shared with the tests of the native API")]
 mod client;
@@ -13,6 +14,7 @@ mod doors;
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod harness;
 mod newstore;
+mod pavbis;
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod receiver;
 mod spotahome;

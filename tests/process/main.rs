@@ -9,6 +9,7 @@ mod events;
 mod harness;
 mod http;
 mod import_export;
+mod pavbis;
 mod readme;
 mod start;
 mod stop;

@@ -146,7 +146,7 @@ mod tests {
             b"f",
             b"fa",
             b"fa\0short",
-            b"sa\00123456789012345t",
+            b"sa\x00consumer-16-bytest",
         ] {
             assert_eq!(OffsetKey::of_tag(bad), None, "{bad:?}");
         }

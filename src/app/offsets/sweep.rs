@@ -99,7 +99,9 @@ impl App {
                 Err(failure) => {
                     // The moves are safe, only the log stays longer. Those to come try again.
                     sweeper.debt.store(0, Ordering::Relaxed);
-                    tracing::warn!(%failure, "the log of offsets could not be swept");
+                    if !self.is_stopping() {
+                        tracing::warn!(%failure, "the log of offsets could not be swept");
+                    }
                 }
             }
         }
