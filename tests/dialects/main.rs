@@ -6,7 +6,6 @@
 )]
 
 mod axon;
-mod axon;
 #[path = "../api/client.rs"]
 #[allow(dead_code, reason = "shared with the tests of the native API")]
 mod client;
