@@ -57,6 +57,9 @@ pub const CALL_EVENTS_MAX: usize = 1_000;
 /// The bytes of records after which a call of several events is full, in bytes. One event goes
 /// alone, however long it is.
 pub const CALL_LEN_MAX: usize = 1 << 20;
+/// All calls in memory together, in bytes: further ones wait. A call is put together only once there
+/// is room for it, so endpoints that hang do not fill the memory.
+pub const CALLS_LEN_MAX: usize = 256 << 20;
 /// The bytes that the history of deliveries may take, in bytes: about half a million calls. The
 /// oldest go first.
 pub const DELIVERIES_LEN_MAX: u64 = 256 << 20;
@@ -96,6 +99,8 @@ const _: () = assert!(KEY_LEN_MAX < TAG_LEN_MAX);
 const _: () =
     assert!(DATA_LEN_MAX + METADATA_LEN_MAX + TAGS_MAX * (TAG_LEN_MAX + 10) < RECORD_LEN_MAX);
 const _: () = assert!(PAGE_EVENTS_DEFAULT <= PAGE_EVENTS_MAX);
+// The largest event fits into a call, as base64 too.
+const _: () = assert!(2 * RECORD_LEN_MAX < CALLS_LEN_MAX);
 
 /// The limits that a deployment, or a test, may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

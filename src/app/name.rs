@@ -178,6 +178,12 @@ name!(
     |what, text: &str| check_text(what, text, NAME_LEN_MAX)
 );
 name!(
+    /// The name of a webhook, written like a stream's name.
+    WebhookName,
+    "webhook name",
+    |what, text: &str| check_text(what, text, NAME_LEN_MAX)
+);
+name!(
     /// The id of an aggregate, written like a stream's name.
     AggregateId,
     "aggregate id",

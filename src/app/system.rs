@@ -175,6 +175,12 @@ impl App {
         self.system_log()?.publish(publish).await.map(drop)
     }
 
+    /// One of the server's own logs, if it was ever needed.
+    #[must_use]
+    pub fn known_own_log(&self, name: &LogName) -> Option<Log> {
+        self.find(name.as_str())
+    }
+
     /// One of the server's own logs besides [`LogName::system`]; created when it is first needed.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::app::limits::{LIST_DEFAULT, LIST_MAX};
-use crate::app::name::{ConsumerName, StreamName};
+use crate::app::name::{ConsumerName, StreamName, WebhookName};
 use crate::app::{Code, Failure, Log};
 use crate::http::path::decode_segment;
 use crate::http::router::Params;
@@ -52,6 +52,11 @@ impl<'a> Call<'a> {
     /// The consumer that the path names.
     pub(super) fn consumer(&self) -> Result<ConsumerName<'a>, Refusal> {
         Ok(ConsumerName::new(self.name("name")?)?)
+    }
+
+    /// The webhook that the path names.
+    pub(super) fn webhook(&self) -> Result<WebhookName<'a>, Refusal> {
+        Ok(WebhookName::new(self.name("name")?)?)
     }
 
     /// The event that the path names.

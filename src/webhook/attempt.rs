@@ -1,11 +1,14 @@
 //! One attempt to deliver: the call, what came of it, and its entry in the history.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::event::NotAnEvent;
+use crate::app::limits::CALLS_LEN_MAX;
 use crate::app::{App, Event, Log};
 use crate::store::{EventId, Records};
 use crate::time;
@@ -14,8 +17,11 @@ use super::client::{Answer, CallError, Client};
 use super::history::History;
 use super::target::{DeliveryInfo, OwnedCall, Target, Verdict};
 
-/// How much of an answer's body the history keeps, in bytes: enough for an error message.
-const RESPONSE_LEN_MAX: usize = 1 << 10;
+/// How much of an answer's body, and of what went wrong, is kept, in bytes: enough for an error
+/// message.
+const TEXT_LEN_MAX: usize = 1 << 10;
+/// What an event costs in a call besides its record, in bytes: the names of its members.
+const EVENT_FRAME_LEN: usize = 512;
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +147,31 @@ pub struct Attempt {
     pub(super) number: u32,
 }
 
+/// The room for calls in memory. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Room(Arc<Semaphore>);
+
+/// One permit stands for so many bytes.
+const PERMIT_LEN: usize = 1 << 10;
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(CALLS_LEN_MAX / PERMIT_LEN)))
+    }
+
+    /// Room for the call that carries these events; waits for it. Given back when it is dropped.
+    pub(super) async fn take(&self, pages: &[Records]) -> OwnedSemaphorePermit {
+        let records_len: usize = pages.iter().map(Records::encoded_len).sum();
+        let events: usize = pages.iter().map(Records::len).sum();
+        // Bytes become base64, which has four characters for three of them.
+        let len = records_len + records_len / 3 + events * EVENT_FRAME_LEN;
+        let permits = len.div_ceil(PERMIT_LEN).min(CALLS_LEN_MAX / PERMIT_LEN);
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        let taken = Arc::clone(&self.0).acquire_many_owned(permits).await;
+        taken.expect("nobody closes the semaphore")
+    }
+}
+
 /// A call that is ready to be made.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -182,7 +213,7 @@ pub(super) async fn make(
 ) -> Attempt {
     let start = app.clock().moment();
     let (verdict, status, error, response) = match &prepared.call {
-        Err(why) => (Verdict::Retry, None, Some(why.clone()), None),
+        Err(why) => (Verdict::Retry, None, Some(beginning(why.as_bytes())), None),
         Ok(call) => {
             let outcome = client.call(call.within(target.timeout())).await;
             let verdict = target.judge(&outcome);
@@ -211,13 +242,13 @@ fn told(outcome: &Result<Answer, CallError>, verdict: Verdict) -> Told {
                 .then(|| format!("the endpoint answered with status {status}"));
             (Some(status), error, Some(beginning(&answer.body)))
         }
-        Err(error) => (None, Some(error.to_string()), None),
+        Err(error) => (None, Some(beginning(error.to_string().as_bytes())), None),
     }
 }
 
 /// The beginning of a body as text; a character that is cut in two is left out.
 fn beginning(body: &[u8]) -> String {
-    let cut = body.get(..RESPONSE_LEN_MAX).unwrap_or(body);
+    let cut = body.get(..TEXT_LEN_MAX).unwrap_or(body);
     let whole = match std::str::from_utf8(cut) {
         Err(error) if error.error_len().is_none() => cut.get(..error.valid_up_to()),
         Ok(_) | Err(_) => Some(cut),
@@ -268,10 +299,10 @@ mod tests {
     fn the_beginning_of_a_body_is_text_whatever_it_holds() {
         assert_eq!(beginning(b"no"), "no");
         assert_eq!(beginning(b"a\xffb"), "a\u{fffd}b");
-        let long = "é".repeat(RESPONSE_LEN_MAX);
+        let long = "é".repeat(TEXT_LEN_MAX);
         assert_eq!(beginning(&long.as_bytes()[1..]).matches('é').count(), 511);
-        assert_eq!(beginning(long.as_bytes()).len(), RESPONSE_LEN_MAX);
+        assert_eq!(beginning(long.as_bytes()).len(), TEXT_LEN_MAX);
         let odd = format!("a{long}");
-        assert_eq!(beginning(odd.as_bytes()).len(), RESPONSE_LEN_MAX - 1);
+        assert_eq!(beginning(odd.as_bytes()).len(), TEXT_LEN_MAX - 1);
     }
 }

@@ -40,7 +40,7 @@ pub use lane::{Lane, LaneState, LaneStatus};
 pub use settings::Settings;
 pub use target::{DeliveryInfo, OwnedCall, Target, Verdict};
 
-use attempt::Batch;
+use attempt::{Batch, Room};
 use client::CallLimits;
 use run::{Runner, Stop};
 
@@ -62,6 +62,7 @@ struct Outside {
     client: Client,
     history: History,
     dead_letters: DeadLetters,
+    room: Room,
     counts: Arc<Counts>,
 }
 
@@ -114,6 +115,7 @@ impl Hub {
                 client: Client::new(guard.clone(), CallLimits::default(), clock),
                 history: History::new(app.clone()),
                 dead_letters: DeadLetters::new(app.clone()),
+                room: Room::new(),
                 counts: Arc::default(),
                 app,
             },
@@ -173,9 +175,10 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Failure`]: the place cannot be kept, or lies beyond the end, or the server is stopping. No
-    /// lane of this name runs then.
+    /// [`Failure`]: the filter has too many names; and then nothing was changed. The place cannot be
+    /// kept, or lies beyond the end, or the server is stopping; and then no lane of this name runs.
     pub async fn start(&self, lane: Lane) -> Result<(), Failure> {
+        lane.filter.check()?;
         let hub = self.clone();
         let begun = to_the_end(async move { hub.begin(lane).await });
         begun.await.unwrap_or_else(|Panicked| Err(mistake()))
@@ -264,10 +267,15 @@ impl Hub {
             app,
             client,
             history,
+            room,
             counts,
             ..
         } = &self.0.outside;
         let pages = [log.event(id).await?];
+        let _room = tokio::select! {
+            room = room.take(&pages) => room,
+            () = app.stopped() => return Err(Failure::stopping()),
+        };
         let batch = Batch::of(lane, &pages)
             .ok_or_else(|| Failure::new(Code::Internal, "an event has no record"))?;
         let prepared = attempt::prepare(app, target, &batch, &pages, 1)?;

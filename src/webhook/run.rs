@@ -305,11 +305,12 @@ impl Runner {
                 }
                 (Verdict::Gone, _) => {
                     self.note(batch, &attempt, Outcome::Gone).await;
-                    self.tell(LaneState::Gone, error_of(&attempt));
+                    // Whoever sees the state may rely on its being remembered.
                     tokio::select! {
                         () = self.lane.target.gone() => {}
-                        () = self.stop.requested() => {}
+                        () = self.stop.requested() => return Err(Halt::Stopped),
                     }
+                    self.tell(LaneState::Gone, error_of(&attempt));
                     return Err(Halt::Gone);
                 }
                 (Verdict::Retry, Some(pause)) => (Outcome::Failed, Some(pause)),
@@ -351,6 +352,10 @@ impl Runner {
         number: u32,
     ) -> Result<Attempt, Halt> {
         let (app, target) = (&self.outside.app, &*self.lane.target);
+        let _room = tokio::select! {
+            room = self.outside.room.take(&pages) => room,
+            () = self.stop.requested() => return Err(Halt::Stopped),
+        };
         let prepared = attempt::prepare(app, target, batch, &pages, number).map_err(Failure::from);
         drop(pages);
         let made = attempt::make(app, &self.outside.client, target, prepared?);
@@ -489,7 +494,7 @@ async fn collect(reading: &mut Reading) -> Result<Vec<Records>, Halt> {
 fn overtaken(failure: Failure) -> Halt {
     match (failure.code, failure.details) {
         (Code::Expired, Details::FirstId(first)) => Halt::Stuck(format!(
-            "retention has removed events that were not delivered yet; the oldest one kept is {first}. Nothing more is delivered until the webhook is moved"
+            "retention has removed events that were not delivered yet; the oldest one kept is {first}. Nothing more is delivered until its place is moved"
         )),
         _ => Halt::Trouble(failure),
     }

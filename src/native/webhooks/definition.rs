@@ -296,3 +296,70 @@ fn all<T>(
 ) -> Result<Vec<T>, NameError> {
     texts.into_iter().map(check).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    fn webhook(definition: &str) -> Webhook {
+        let mut reader = Reader::new(definition, 0);
+        let asked = read(&mut reader).unwrap();
+        reader.finish().unwrap();
+        Webhook {
+            id: "1".to_owned(),
+            definition: asked.definition,
+            secret: asked.secret.unwrap(),
+            standing: Standing::Paused,
+        }
+    }
+
+    #[test]
+    fn a_webhook_reads_back_as_it_was_kept() {
+        for more in [
+            "",
+            r#","start":"first","filter":{"stream":"a","types":["b"],"tags":["c","d"]}"#,
+            r#","start":7,"batchSize":1000,"timeoutMs":100,"attemptsMax":1,"filter":null"#,
+        ] {
+            let text = format!(r#"{{"url":"https://example.com/a?b","secret":"{SECRET}"{more}}}"#);
+            let given = webhook(&text);
+            let kept = Webhook::decode(&given.encode()).unwrap();
+            let asked = Asked {
+                definition: kept.definition,
+                secret: Some(kept.secret),
+            };
+            assert!(given.is_defined_as(&asked), "{more}");
+            assert_eq!((kept.id, kept.standing), (given.id, given.standing));
+        }
+    }
+
+    #[test]
+    fn what_another_version_kept_is_refused_without_telling_the_secret() {
+        let text = format!(r#"{{"url":"https://example.com/","secret":"{SECRET}"}}"#);
+        let kept = String::from_utf8(webhook(&text).encode()).unwrap();
+        for (from, to) in [
+            (r#""version":1"#, r#""version":2"#),
+            (r#""version":1"#, r#""version":1,"colour":"red""#),
+            ("https://", "gopher://"),
+            (SECRET, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS!"),
+        ] {
+            let other = kept.replace(from, to);
+            assert_ne!(other, kept);
+            let failure = Webhook::decode(other.as_bytes()).unwrap_err();
+            assert_eq!(failure.code, Code::Unreadable);
+            assert!(!failure.to_string().contains("MfKQ"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_neither_secret_nor_path() {
+        let text = format!(r#"{{"url":"https://example.com/hidden","secret":"{SECRET}"}}"#);
+        let shown = format!("{:?}", webhook(&text));
+        assert!(shown.contains("example.com"), "{shown}");
+        assert!(
+            !shown.contains("MfKQ") && !shown.contains("hidden"),
+            "{shown}"
+        );
+    }
+}

@@ -26,7 +26,7 @@ use keeper::Defined;
 /// The log and the webhook that the path names.
 fn named(call: &Call<'_>) -> Result<(Log, String), Refusal> {
     let log = call.log()?;
-    Ok((log, call.consumer()?.as_str().to_owned()))
+    Ok((log, call.webhook()?.as_str().to_owned()))
 }
 
 /// Lists webhooks, a page at a time.

@@ -375,7 +375,7 @@ fn the_schemas_have_the_members_that_replies_have() {
     let definition = json!({ "url": receiver.url("/"), "attemptsMax": 1 });
     let created = put(&server, HOOK, &definition).good();
     publish(&server, 1, 1);
-    until_hook(&server, "a dead letter", |hook| hook["deadLetters"] == 1);
+    until_hook(&server, "a dead letter", |hook| hook["checkpoint"] == 1);
     let deliveries = server.get(&format!("{HOOK}/deliveries")).good();
     let letters = server.get(&format!("{HOOK}/dead-letters")).good();
     let replay = format!(

@@ -201,3 +201,38 @@ fn with_too_many_dead_letters_a_webhook_goes_on_trying_and_loses_none() {
         (&json!("running"), &json!(DEAD_LETTERS_MAX))
     );
 }
+
+#[test]
+fn a_thousand_events_of_a_webhook_with_the_longest_name_can_be_given_up_at_once() {
+    let (server, _clock) = timeless();
+    let receiver = Receiver::answering(500);
+    publish(&server, 1, 1_000);
+    let target = format!("/v1/logs/default/webhooks/{}", "n".repeat(255));
+    let definition =
+        json!({ "url": receiver.url("/"), "attemptsMax": 1, "batchSize": 1_000, "start": "first" });
+    super::put(&server, &target, &definition).good();
+    crate::harness::until("the letters", || {
+        (server.get(&target).good()["deadLetters"] == 1_000).then_some(())
+    });
+    assert_eq!(receiver.received().len(), 1);
+}
+
+#[test]
+fn a_letter_whose_event_retention_has_removed_says_so() {
+    let (server, _clock) = timeless();
+    let receiver = Receiver::answering(500);
+    define(&server, &receiver.url("/"), json!({ "attemptsMax": 1 }));
+    publish(&server, 1, 1);
+    until_hook(&server, "a dead letter", |hook| hook["deadLetters"] == 1);
+    act(&server, "POST", &format!("{HOOK}/pause")).good();
+    super::lifecycle::expire(&server, 2);
+    let open = letters(&server);
+    assert_eq!(
+        (&open[0]["eventId"], &open[0]["expired"]),
+        (&json!(1), &json!(true))
+    );
+    let letter = format!("{HOOK}/dead-letters/{}", open[0]["id"]);
+    act(&server, "POST", &format!("{letter}/replay")).problem(410, "expired");
+    assert_eq!(act(&server, "DELETE", &letter).status, 204);
+    assert!(letters(&server).is_empty());
+}

@@ -190,6 +190,20 @@ fn a_place_moves_over_a_gap_now_and_then() {
     assert!(receiver.received().is_empty());
 }
 
+/// Publishes, from event `next` on, until retention removes the oldest events; the first one kept.
+pub(super) fn expire(server: &Server, mut next: u64) -> u64 {
+    let retention = json!({ "retention": { "maxEvents": 10 } });
+    put(server, "/v1/logs/default", &retention).good();
+    let first = until("retention", || {
+        publish(server, next, 1_000);
+        next += 1_000;
+        let first = server.get("/v1/logs/default").good()["firstId"].as_u64();
+        first.filter(|first| *first > 2)
+    });
+    put(server, "/v1/logs/default", &json!({ "retention": null })).good();
+    first
+}
+
 #[test]
 fn a_webhook_that_retention_has_overtaken_stands_still_until_it_is_moved() {
     let server = Server::start();
@@ -198,18 +212,7 @@ fn a_webhook_that_retention_has_overtaken_stands_still_until_it_is_moved() {
     publish(&server, 1, 1);
     until_hook(&server, "the place", |hook| hook["checkpoint"] == 1);
     act(&server, "POST", &format!("{HOOK}/pause")).good();
-    let retention = json!({ "retention": { "maxEvents": 10 } });
-    put(&server, "/v1/logs/default", &retention).good();
-    let mut next = 2;
-    let first = until("retention", || {
-        publish(&server, next, 1_000);
-        next += 1_000;
-        let first = server.get("/v1/logs/default").good()["firstId"]
-            .as_u64()
-            .unwrap();
-        (first > 2).then_some(first)
-    });
-    put(&server, "/v1/logs/default", &json!({ "retention": null })).good();
+    let first = expire(&server, 2);
     act(&server, "POST", &format!("{HOOK}/resume")).good();
     let stuck = until_hook(&server, "the state", |hook| hook["state"] == "failing");
     let error = stuck["lastError"].as_str().unwrap();
