@@ -1,7 +1,6 @@
 //! How an event of the gateway becomes one of ours.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
@@ -180,11 +179,12 @@ pub(super) fn key(headers: &Headers<'_>, name: &Name<'_>) -> Result<Keyed<'stati
         hash.update(len.to_le_bytes());
         hash.update(piece);
     }
+    let digits = hash
+        .finalize()
+        .into_iter()
+        .flat_map(|byte| [byte >> 4, byte & 15]);
     let mut text = String::with_capacity(64);
-    for byte in hash.finalize() {
-        let written = write!(text, "{byte:02x}");
-        debug_assert!(written.is_ok(), "a string takes every digit");
-    }
+    text.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
     Ok(Keyed {
         key: IdempotencyKey::new(text)?,
         fingerprint: Fingerprint([0; 16]),

@@ -141,8 +141,11 @@ fn escape_twice(out: &mut Vec<u8>, byte: u8) {
 
 fn write_hex(out: &mut Vec<u8>, byte: u8) {
     for digit in [byte >> 4, byte & 15] {
-        let digit = char::from_digit(digit.into(), 16).unwrap_or('0');
-        out.extend(digit.to_string().bytes());
+        out.push(if digit < 10 {
+            b'0' + digit
+        } else {
+            b'a' - 10 + digit
+        });
     }
 }
 
