@@ -6,10 +6,11 @@
 //! store's optimistic lock, judged by the writer of the log. Where retention has removed all events
 //! of an aggregate, its numbers begin at 0 again, so logs with aggregates are best kept whole.
 //!
-//! Beyond the spec: query parameters that a route does not know mean nothing; of an aggregate whose
-//! first events retention has removed, those that are kept are given; one event has at most as many
-//! bytes as in the native API, 16 MiB; a stream that another door owns answers 409 with the code of
-//! anything else; what cannot be done in time (too much is going on) is a 504 with `Retry-After`.
+//! Beyond the spec: times are shown with milliseconds, as precise as Axon's are; query parameters
+//! that a route does not know mean nothing; of an aggregate whose first events retention has removed,
+//! those that are kept are given; one event has at most as many bytes as in the native API, 16 MiB; a
+//! stream that another door owns answers 409 with the code of anything else; what cannot be done in
+//! time (too much is going on) is a 504 with `Retry-After`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{JSON, list, message, of_a, raw, taken};
+use super::{JSON, list, message, of_a, raw, refused, taken};
 use crate::harness::{Server, until};
 use crate::receiver::{Gate, Received, Receiver, Scripted};
 
@@ -408,4 +408,83 @@ fn the_last_error_of_a_disabled_handler_is_still_told() {
     patch(&server, "h", false);
     let error = last_error(&server, "h").unwrap();
     assert!(error.contains("503"), "{error}");
+}
+
+#[test]
+fn a_handler_that_retention_overtakes_stands_still_and_says_so() {
+    let server = Server::start();
+    let receiver = Receiver::answering(200);
+    register(
+        &server,
+        "h",
+        &receiver.url("/"),
+        &json!({ "enabled": false }),
+    );
+    let filler = "x".repeat(20_000);
+    for _ in 0..4 {
+        let items = vec![json!({ "name": "n", "payload": filler }); 10];
+        taken(&list(&server, &items));
+    }
+    let retention = json!({ "retention": { "maxEvents": 10 } }).to_string();
+    let put = server.ask("PUT", "/v1/logs/default", &[JSON], retention);
+    assert_eq!(put.status, 200, "{}", put.text());
+    let first = until("retention", || {
+        let log = server.get("/v1/logs/default").good();
+        log["firstId"].as_u64().filter(|first| *first == 31)
+    });
+    patch(&server, "h", true);
+    let error = until("the error", || last_error(&server, "h"));
+    assert!(error.contains("retention"), "{error}");
+    // An index that is not kept any more is no place to begin at.
+    let body = json!({ "names": [], "endpoint": receiver.url("/"), "start": 1 }).to_string();
+    let reply = server.ask("PUT", &format!("{HANDLERS}/new"), &[JSON], body);
+    let refusal = refused(&reply, 400, "AXONIQ-0001");
+    let text = refusal["message"].as_str().unwrap();
+    assert!(text.contains("the oldest has 30"), "{text}");
+    assert!(receiver.received().is_empty());
+    // Registered anew, it begins with what is kept.
+    assert_eq!(
+        server
+            .ask("DELETE", &format!("{HANDLERS}/h"), &[], "")
+            .status,
+        204
+    );
+    register(&server, "h", &receiver.url("/"), &json!({}));
+    assert_eq!(indices(&receiver.wait_for(10))[0], first - 1);
+}
+
+#[test]
+fn changes_of_one_handler_come_one_after_another() {
+    let server = Server::start();
+    let receiver = Receiver::answering(200);
+    publish(&server, 0, 3);
+    let (server, url) = (&server, &receiver.url("/"));
+    std::thread::scope(|scope| {
+        for worker in 0..6 {
+            scope.spawn(move || {
+                for round in 0..5 {
+                    let target = format!("{HANDLERS}/h");
+                    let reply = match (worker + round) % 3 {
+                        0 => server.ask("DELETE", &target, &[], ""),
+                        1 => {
+                            let query = format!("{target}?enabled={}", round % 2 == 0);
+                            server.ask("PATCH", &query, &[], "")
+                        }
+                        _ => {
+                            let body = json!({ "names": [], "endpoint": url }).to_string();
+                            server.ask("PUT", &target, &[JSON], body)
+                        }
+                    };
+                    assert!(
+                        matches!(reply.status, 200 | 201 | 204 | 404),
+                        "{}",
+                        reply.text()
+                    );
+                }
+            });
+        }
+    });
+    register(server, "h", url, &json!({}));
+    publish(server, 3, 1);
+    until_index(&receiver, 3);
 }

@@ -168,7 +168,7 @@ fn a_message_comes_back_as_it_was_sent() {
     assert_eq!(
         read.text(),
         format!(
-            r#"{{"items":[{{"name":"n","aggregateId":"A","aggregateType":"T","sequenceNumber":0,"dateTime":"2022-09-22T21:37:00.123456Z","index":0,"id":"message 1","metaData":{{ "k" : "v\n","k2":"" }},"payload":{payload},"payloadType":"n","payloadRevision":"2"}}]}}"#
+            r#"{{"items":[{{"name":"n","aggregateId":"A","aggregateType":"T","sequenceNumber":0,"dateTime":"2022-09-22T21:37:00.123Z","index":0,"id":"message 1","metaData":{{ "k" : "v\n","k2":"" }},"payload":{payload},"payloadType":"n","payloadRevision":"2"}}]}}"#
         )
     );
 }
@@ -176,7 +176,7 @@ fn a_message_comes_back_as_it_was_sent() {
 #[test]
 fn null_members_are_absent_ones() {
     let server = Server::start();
-    let before = server.app.clock().now_us();
+    let before_ms = server.app.clock().now_us() / 1_000;
     let nulls = json!({ "name": "n", "payload": null, "aggregateId": "A", "aggregateType": "T",
         "sequenceNumber": null, "dateTime": null, "id": null, "metaData": null,
         "payloadRevision": null, "payloadType": null, "index": null });
@@ -190,9 +190,8 @@ fn null_members_are_absent_ones() {
         (&event["metaData"], &event["payloadRevision"]),
         (&json!({}), &Value::Null)
     );
-    let stored = server.events("default");
-    let read = strandlog::time::read(event["dateTime"].as_str().unwrap()).unwrap();
-    assert!(read >= i64::try_from(before).unwrap(), "{stored:?}");
+    let read_us = strandlog::time::read(event["dateTime"].as_str().unwrap()).unwrap();
+    assert!(read_us / 1_000 >= i64::try_from(before_ms).unwrap());
 }
 
 #[test]

@@ -116,6 +116,8 @@ fn what_retention_has_removed_is_missing_at_the_front() {
             event
         })
         .collect();
+    let of_b = |number: u64| json!({ "name": "n", "aggregateId": "B", "aggregateType": "T", "sequenceNumber": number });
+    taken(&list(&server, &[of_b(0), of_b(1)]));
     for part in items.chunks(10) {
         taken(&list(&server, part));
     }
@@ -143,4 +145,7 @@ fn what_retention_has_removed_is_missing_at_the_front() {
         refusal["message"],
         "Invalid sequence number 39 for aggregate A, expected 40"
     );
+    // An aggregate of which nothing is kept begins anew.
+    assert_eq!(aggregate(&server, "B"), [] as [Value; 0]);
+    taken(&message(&server, &of_b(0)));
 }
