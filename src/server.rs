@@ -2,50 +2,54 @@
 //!
 //! A connection is taken only when there is a permit for it; the task gives the permit back when it
 //! is dropped, whatever ended it. Slow clients are held to limits at each step: the head by hyper's
-//! timer, the body by `http/body.rs`, the reply by `Paced` below.
+//! timer, the body by `http/body.rs`, the reply by `server/paced.rs`.
 //!
 //! Stopping: the listener closes; waits inside the product (long polls, event streams) end by
-//! themselves; idle connections close, busy ones after the reply they are at; whatever is left at
-//! the deadline is cut off.
+//! themselves; connections without a request close, whatever part of a head they have sent, and
+//! busy ones after the reply they are at; whatever is left at the deadline is cut off.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::Sleep;
 
+use crate::app::Limits;
 use crate::doors::Doors;
 use crate::http::head::X_REQUEST_ID;
-use crate::http::{Problem, ProblemType, Reply, ReplyBody, Request, RequestId, StatusCode};
+use crate::http::{Problem, ProblemType, Reply, Request, RequestId, StatusCode};
 use crate::unwind::{Panicked, without_panic};
+
+mod conversation;
+mod descriptors;
+mod paced;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use conversation::{Conversation, SpokenBody};
+use paced::Paced;
+use refusal::RequestIds;
 
 /// The buffer of a connection, in bytes. A little more than the largest head that `http/head.rs`
 /// lets through, so that one that is too large is told which part of it is.
 const BUFFER_LEN_MAX: usize = 72 << 10;
 /// The most headers of a request: hyper's own default, said aloud.
 const HEADERS_MAX: usize = 100;
-/// The first and the longest pause after an accept that failed for want of something, in
-/// milliseconds: long enough not to spin, short enough not to be noticed.
-const ACCEPT_PAUSE_MS: (u64, u64) = (5, 100);
-/// How much is read and thrown away of what a client still sends after its last reply, in bytes,
-/// and for how long. To close at once would reset the connection, and the client might lose the
-/// reply that tells it why.
-const LINGER_LEN_MAX: usize = 1 << 20;
-/// See [`LINGER_LEN_MAX`].
-const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
+/// The first pause after an accept that failed for want of something, and the longest, which each
+/// further one doubles up to: long enough not to spin, short enough not to be noticed.
+const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
 /// Serves until `shutdown` resolves, then ends in order. The product is told to stop, and left open:
 /// whoever opened it closes it, after this has returned.
@@ -59,7 +63,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let limits = *doors.app().limits();
-    let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let permits = Arc::new(Semaphore::new(descriptors::fit(limits.connections_max)));
     let server = Arc::new(Server::new(doors));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -101,10 +105,13 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, server: &Serve
         .acquire_owned()
         .await
         .expect("nobody closes the semaphore");
-    let (mut pause_ms, pause_ms_max) = ACCEPT_PAUSE_MS;
+    let mut pauses = Pauses::default();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                if pauses.last.is_some() {
+                    tracing::info!("connections are accepted again");
+                }
                 return Accepted {
                     stream,
                     _permit: permit,
@@ -112,15 +119,31 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, server: &Serve
             }
             // The client has given up already.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            // Most likely out of descriptors: some come back as connections end.
+            // Most likely out of descriptors: some come back as connections end. To say it once
+            // is enough; as often as it happens would fill the log.
             Err(error) => {
-                tracing::warn!(%error, pause_ms, "cannot accept a connection");
+                if pauses.last.is_none() {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 let clock = server.doors.app().clock();
-                let pause = Duration::from_millis(pause_ms);
-                clock.sleep_until(clock.moment().after(pause)).await;
-                pause_ms = (pause_ms * 2).min(pause_ms_max);
+                clock.sleep_until(clock.moment().after(pauses.next())).await;
             }
         }
+    }
+}
+
+/// The pauses between accepts that fail.
+#[derive(Default)]
+struct Pauses {
+    last: Option<Duration>,
+}
+
+impl Pauses {
+    fn next(&mut self) -> Duration {
+        let (first, longest) = ACCEPT_PAUSES;
+        let pause = self.last.map_or(first, |last| (2 * last).min(longest));
+        self.last = Some(pause);
+        pause
     }
 }
 
@@ -129,30 +152,32 @@ struct Server {
     doors: Doors,
     http: http1::Builder,
     write_timeout: Duration,
-    /// Tells the requests of this process from those of another.
-    id_prefix: String,
-    requests: AtomicU64,
+    ids: Arc<RequestIds>,
+}
+
+/// How hyper is to serve a connection.
+fn http(limits: &Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // Without a timer hyper has no timeouts, and says nothing about it.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(BUFFER_LEN_MAX)
+        .max_headers(HEADERS_MAX);
+    // `pipeline_flush` stays off: with it a reply is never sent while unread bytes wait behind
+    // its request, so that who sends too much is never told, and bodies are buffered without
+    // end.
+    http
 }
 
 impl Server {
     fn new(doors: Doors) -> Self {
         let limits = *doors.app().limits();
-        let mut http = http1::Builder::new();
-        // Without a timer hyper has no timeouts, and says nothing about it.
-        http.timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
-            .max_buf_size(BUFFER_LEN_MAX)
-            .max_headers(HEADERS_MAX);
-        // `pipeline_flush` stays off: with it a reply is never sent while unread bytes wait behind
-        // its request, so that who sends too much is never told, and bodies are buffered without
-        // end.
-        let id_prefix = format!("{:08x}", doors.app().random().next_u64() >> 32);
+        let ids = Arc::new(RequestIds::new(doors.app().random().next_u64()));
         Self {
             doors,
-            http,
+            http: http(&limits),
             write_timeout: limits.write_timeout,
-            id_prefix,
-            requests: AtomicU64::new(1),
+            ids,
         }
     }
 
@@ -163,27 +188,46 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot switch off Nagle's algorithm");
         }
-        let io = TokioIo::new(Paced::new(stream, self.write_timeout));
-        let service = service_fn(|request| self.answer(request));
+        self.converse(stream).await;
+    }
+
+    /// Serves what is asked on a stream.
+    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let conversation = Arc::new(Conversation::default());
+        let io = TokioIo::new(Paced::new(
+            stream,
+            self.write_timeout,
+            Arc::clone(&conversation),
+            Arc::clone(&self.ids),
+        ));
+        let service = service_fn(|request| self.answer(request, &conversation));
         let mut connection = pin!(self.http.serve_connection(io, service));
         let app = self.doors.app();
         let mut stopped = pin!(app.stopped());
         let mut listens = false;
         let mut told = false;
         let outcome = poll_fn(|cx| {
-            if !told {
-                // One poll leaves this task's waker with the signal. To poll it again each time
-                // something arrives would have all connections meet at its lock.
-                if !listens {
-                    listens = true;
-                    let _signal = stopped.as_mut().poll(cx);
-                }
-                if app.is_stopping() {
-                    told = true;
-                    connection.as_mut().graceful_shutdown();
-                }
+            if told {
+                return connection.as_mut().poll(cx);
             }
-            connection.as_mut().poll(cx)
+            // One poll leaves this task's waker with the signal. To poll it again each time
+            // something arrives would have all connections meet at its lock.
+            if !listens {
+                listens = true;
+                let _signal = stopped.as_mut().poll(cx);
+            }
+            if !app.is_stopping() {
+                return connection.as_mut().poll(cx);
+            }
+            told = true;
+            let (was_idle, begun) = (conversation.is_idle(), conversation.begun());
+            connection.as_mut().graceful_shutdown();
+            let outcome = connection.as_mut().poll(cx);
+            // hyper would wait for the rest of a head, and the stream for the client to close.
+            if outcome.is_pending() && was_idle && conversation.begun() == begun {
+                return Poll::Ready(Ok(()));
+            }
+            outcome
         })
         .await;
         if let Err(error) = outcome {
@@ -195,11 +239,10 @@ impl Server {
     async fn answer(
         &self,
         request: hyper::Request<Incoming>,
-    ) -> Result<hyper::Response<ReplyBody>, Infallible> {
-        let id = RequestId::given(request.headers()).unwrap_or_else(|| {
-            let number = self.requests.fetch_add(1, Ordering::Relaxed);
-            RequestId::generated(&self.id_prefix, number)
-        });
+        conversation: &Arc<Conversation>,
+    ) -> Result<hyper::Response<SpokenBody>, Infallible> {
+        let turn = conversation.begin();
+        let id = RequestId::given(request.headers()).unwrap_or_else(|| self.ids.next());
         let method = request.method().clone();
         let uri = request.uri().clone();
         let start = self.doors.app().clock().moment();
@@ -228,7 +271,7 @@ impl Server {
         } else {
             tracing::debug!(request_id = id.as_str(), %method, path = uri.path(), status = status.as_u16(), time_us = time_us(), "answered");
         }
-        Ok(reply.into_response())
+        Ok(reply.into_response().map(|body| turn.reply(body)))
     }
 }
 
@@ -243,119 +286,4 @@ fn internal(id: &RequestId) -> Reply {
     )
     .closing()
     .into_reply(id)
-}
-
-/// A stream that holds slow clients to limits: its writer is given up if the client takes nothing
-/// for too long, and its end lets the client read the last reply.
-struct Paced {
-    stream: TcpStream,
-    timeout: Duration,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
-    /// There once the writing half is closed.
-    lingering: Option<Lingering>,
-}
-
-struct Lingering {
-    deadline: Pin<Box<Sleep>>,
-    len_left: usize,
-}
-
-impl Paced {
-    fn new(stream: TcpStream, timeout: Duration) -> Self {
-        Self {
-            stream,
-            timeout,
-            stalled: None,
-            lingering: None,
-        }
-    }
-
-    /// Lets a write that has to wait do so until the deadline, which any progress puts off.
-    fn pace<T>(
-        &mut self,
-        outcome: Poll<io::Result<T>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.stalled = None;
-            return outcome;
-        }
-        let timeout = self.timeout;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        match stalled.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl AsyncRead for Paced {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Paced {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.pace(outcome, cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.pace(outcome, cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    /// Closes the writing half, and reads on for a moment.
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.lingering.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-        }
-        let lingering = this.lingering.get_or_insert_with(|| Lingering {
-            deadline: Box::pin(tokio::time::sleep(LINGER_TIME_MAX)),
-            len_left: LINGER_LEN_MAX,
-        });
-        let mut buffer = [0; 4 << 10];
-        loop {
-            let mut buffer = ReadBuf::new(&mut buffer);
-            match Pin::new(&mut this.stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    lingering.len_left = lingering.len_left.saturating_sub(buffer.filled().len());
-                    if lingering.len_left == 0 {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                // The client has closed its half, or is gone: nothing can be lost any more.
-                Poll::Ready(Ok(()) | Err(_)) => return Poll::Ready(Ok(())),
-                Poll::Pending => {
-                    ready!(lingering.deadline.as_mut().poll(cx));
-                    return Poll::Ready(Ok(()));
-                }
-            }
-        }
-    }
 }

@@ -110,3 +110,47 @@ fn a_reader_that_takes_nothing_is_given_up() {
         assert!(Instant::now() < deadline, "the reader is still there");
     }
 }
+
+#[test]
+fn who_has_asked_nothing_does_not_hold_up_the_end() {
+    // Longer than a test has patience, so each connection must be closed before.
+    let mut server = Server::start_with(|limits| {
+        limits.drain_max = Duration::from_secs(30);
+        limits.header_timeout = Duration::from_secs(60);
+    });
+    let mut connections: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    connections[1].send("G");
+    connections[2].send(format!("POST {EVENTS} HTTP/1.1\r\nHost: localhost\r\nX: y"));
+    connections[3].ask("GET", "/healthz", &[], b"").good();
+    connections[3].send("GET /healthz HTTP/1.1\r\nHost");
+    // Half a head is with the server once it is seen to have read it.
+    server.get("/healthz").good();
+    server.tell_to_stop();
+    for connection in &mut connections {
+        assert_eq!(connection.read_to_end(), b"");
+    }
+    server.wait();
+}
+
+#[test]
+fn a_request_that_is_behind_another_on_its_connection_is_not_begun() {
+    let mut server = Server::start();
+    let body = event("s", "t", 1).to_string();
+    let head = |interim: &str| {
+        format!(
+            "POST {EVENTS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{interim}\r\n",
+            body.len()
+        )
+    };
+    let mut connection = server.connect();
+    connection.send(head("Expect: 100-continue\r\n"));
+    let mut interim = [0; 12];
+    connection.read_exact(&mut interim);
+    server.tell_to_stop();
+    connection.send(format!("{body}{}{body}", head("")));
+    connection.skip_head();
+    let reply = connection.read_reply(false);
+    assert_eq!((reply.status, &reply.json()["lastId"]), (201, &json!(1)));
+    assert_eq!(connection.read_to_end(), b"", "one reply, and the end");
+    server.wait();
+}

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod crash;
+mod descriptors;
 mod events;
 mod harness;
 mod http;

@@ -1,0 +1,209 @@
+//! How connections are served, without a product behind them.
+
+use std::io::{Read, Write};
+use std::net::TcpStream as Client;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::clock::{Clock, SystemClock};
+use crate::http::ReplyBody;
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PIECE: Bytes = Bytes::from_static(&[b'x'; 64 << 10]);
+/// More than the system's buffers and ours hold of a connection, in pieces: 16 MiB.
+const AHEAD_MAX: usize = 256;
+
+/// A client whose requests `reply` answers; the server lives as long as its runtime.
+async fn client<F>(reply: impl Fn() -> F + Send + Sync + 'static) -> Client
+where
+    F: Future<Output = Reply> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_write_timeout(Some(PATIENCE)).unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    tokio::spawn(async move {
+        let conversation = Arc::new(Conversation::default());
+        let ids = Arc::new(RequestIds::new(0));
+        let paced = Paced::new(stream, PATIENCE, Arc::clone(&conversation), ids);
+        let service = service_fn(|_request: hyper::Request<Incoming>| {
+            let (turn, reply) = (conversation.begin(), reply());
+            async move {
+                let response = reply.await.into_response();
+                Ok::<_, Infallible>(response.map(|body: ReplyBody| turn.reply(body)))
+            }
+        });
+        let limits = Limits::default();
+        let connection = http(&limits).serve_connection(TokioIo::new(paced), service);
+        let _ended = connection.await;
+    });
+    client
+}
+
+fn request(number: usize) -> String {
+    format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+/// Waits until the count stands still, and returns it.
+fn settled(count: &AtomicUsize) -> usize {
+    let clock = SystemClock::new();
+    let deadline = clock.moment().after(PATIENCE);
+    let (mut before, mut still) = (0, 0);
+    while still < 10 {
+        assert!(clock.moment() < deadline, "it goes on and on");
+        thread::park_timeout(Duration::from_millis(10));
+        let now = count.load(Ordering::Relaxed);
+        still = if now == before && now > 0 {
+            still + 1
+        } else {
+            0
+        };
+        before = now;
+    }
+    before
+}
+
+/// Reads up to the first occurrence of `end`, and returns it all.
+fn read_until(client: &mut Client, end: &str) -> String {
+    let mut text = Vec::new();
+    let mut buffer = [0; 4 << 10];
+    while !String::from_utf8_lossy(&text).contains(end) {
+        let len = client.read(&mut buffer).unwrap();
+        assert_ne!(len, 0, "{}", String::from_utf8_lossy(&text));
+        text.extend_from_slice(&buffer[..len]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn accepts_that_fail_are_tried_again_soon_and_never_at_once() {
+    let mut pauses = Pauses::default();
+    let taken: Vec<Duration> = (0..8).map(|_| pauses.next()).collect();
+    let taken_ms: Vec<u128> = taken.iter().map(Duration::as_millis).collect();
+    assert_eq!(taken_ms, [5, 10, 20, 40, 80, 100, 100, 100]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn requests_in_a_row_are_taken_no_faster_than_their_replies() {
+    const COUNT: usize = 1_000;
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
+    let mut client = client(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        async { Reply::new(StatusCode::OK).full(PIECE) }
+    })
+    .await;
+    let requests: String = (0..COUNT).map(request).collect();
+    client.write_all(requests.as_bytes()).unwrap();
+    assert!(settled(&taken) <= AHEAD_MAX, "{taken:?}");
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut replies = Vec::new();
+    let _cut = client.read_to_end(&mut replies);
+    assert!(replies.len() > PIECE.len(), "what was taken is answered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_body_is_produced_no_faster_than_it_is_read() {
+    const COUNT: usize = 1_500;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let mut client = client(move || {
+        let counter = Arc::clone(&counter);
+        async move {
+            Reply::new(StatusCode::OK).streamed(move |mut out| async move {
+                for _ in 0..COUNT {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    out.send(PIECE).await?;
+                }
+                Ok(())
+            })
+        }
+    })
+    .await;
+    client.write_all(request(0).as_bytes()).unwrap();
+    assert!(settled(&asked) <= AHEAD_MAX, "{asked:?}");
+    // The client goes on in its own time, and the producer stays as near.
+    let mut read_len = 0;
+    let mut buffer = vec![0; PIECE.len()];
+    while read_len < COUNT * PIECE.len() {
+        read_len += client.read(&mut buffer).unwrap();
+        let read = read_len / PIECE.len();
+        assert!(asked.load(Ordering::Relaxed) <= read + AHEAD_MAX);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), COUNT);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_producer_ends_with_its_client() {
+    let alive = Arc::new(());
+    let guard = Arc::downgrade(&alive);
+    let mut held = Some(alive);
+    let alive = parking_lot::Mutex::new(held.take());
+    let mut client = client(move || {
+        let alive = alive.lock().take();
+        async move {
+            Reply::new(StatusCode::OK).streamed(move |mut out| async move {
+                let _alive = alive;
+                out.send(PIECE).await?;
+                std::future::pending().await
+            })
+        }
+    })
+    .await;
+    client.write_all(request(0).as_bytes()).unwrap();
+    read_until(&mut client, "xxx");
+    assert!(guard.upgrade().is_some());
+    drop(client);
+    let clock = SystemClock::new();
+    let deadline = clock.moment().after(PATIENCE);
+    while guard.upgrade().is_some() {
+        assert!(clock.moment() < deadline, "it goes on and on");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_head_that_cannot_be_read_is_refused_in_words_behind_good_replies() {
+    let mut client = client(|| async { Reply::new(StatusCode::OK).full("good") }).await;
+    for number in 0..3 {
+        client.write_all(request(number).as_bytes()).unwrap();
+        assert!(read_until(&mut client, "good").starts_with("HTTP/1.1 200 "));
+    }
+    client.write_all(b"GET / HTTP/7.7\r\n\r\n").unwrap();
+    let refusal = read_until(&mut client, "}");
+    assert!(refusal.starts_with("HTTP/1.1 400 "), "{refusal}");
+    assert!(
+        refusal.contains("\"code\":\"malformed-request\""),
+        "{refusal}"
+    );
+    assert!(refusal.contains("\r\nconnection: close\r\n"), "{refusal}");
+    assert!(refusal.contains("\r\nx-request-id: "), "{refusal}");
+}
+
+/// The words are for hyper's own replies: what looks like one in a body is a payload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_payload_that_looks_like_a_refusal_is_sent_as_it_is() {
+    const FAKE: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    let mut client = client(|| async {
+        Reply::new(StatusCode::OK).streamed(|mut out| async move {
+            for _ in 0..5 {
+                out.send(FAKE).await?;
+                // So that each piece is a write of its own.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok(())
+        })
+    })
+    .await;
+    for number in 0..3 {
+        client.write_all(request(number).as_bytes()).unwrap();
+        let reply = read_until(&mut client, "\r\n0\r\n\r\n");
+        assert_eq!(reply.matches(FAKE).count(), 5, "{reply}");
+        assert!(!reply.contains("problem"), "{reply}");
+    }
+}
