@@ -118,6 +118,12 @@ impl Head {
         self.uri.path()
     }
 
+    /// Whether it is about the server as a whole: `OPTIONS *`.
+    #[must_use]
+    pub fn is_for_server(&self) -> bool {
+        self.path() == "*"
+    }
+
     /// Its query, still percent-encoded.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
@@ -163,6 +169,7 @@ impl Head {
     /// breaks these rules may have another idea of where the next request begins.
     pub fn check(&self) -> Result<(), Problem> {
         self.check_sizes()?;
+        self.check_target()?;
         self.check_host()?;
         self.check_codings()?;
         self.check_expectation()
@@ -190,6 +197,30 @@ impl Head {
             .closing());
         }
         Ok(())
+    }
+
+    /// RFC 9112, section 3.2: a path, alone or behind a host; `*` is for `OPTIONS`, and a bare host
+    /// for `CONNECT`, which is for proxies.
+    fn check_target(&self) -> Result<(), Problem> {
+        let problem = if self.method == Method::CONNECT {
+            Problem::new(
+                ProblemType::NOT_IMPLEMENTED,
+                "this server is no proxy and opens no tunnels; nothing was done",
+            )
+        } else if self.is_for_server() && self.method != Method::OPTIONS {
+            Problem::new(
+                ProblemType::MALFORMED_REQUEST,
+                "the target '*' is for OPTIONS alone; nothing was done",
+            )
+        } else if self.path().is_empty() {
+            Problem::new(
+                ProblemType::MALFORMED_REQUEST,
+                "the target has no path; nothing was done",
+            )
+        } else {
+            return Ok(());
+        };
+        Err(problem.closing())
     }
 
     /// RFC 9112, section 3.2: exactly one `Host`, and one that can be a host.
@@ -331,6 +362,24 @@ mod tests {
         refused(&[("host", "user@a")], ProblemType::MALFORMED_REQUEST);
         refused(&[("host", "a/b")], ProblemType::MALFORMED_REQUEST);
         assert_eq!(head(Version::HTTP_10, &[]).check(), Ok(()));
+    }
+
+    #[test]
+    fn a_target_is_a_path() {
+        let check = |method: Method, uri: &'static str| {
+            let mut head = head(Version::HTTP_11, &[("host", "a")]);
+            (head.method, head.uri) = (method, Uri::from_static(uri));
+            head.check().map_err(|problem| problem.problem_type())
+        };
+        assert_eq!(check(Method::GET, "/a?b"), Ok(()));
+        assert_eq!(check(Method::GET, "http://a"), Ok(()));
+        assert_eq!(check(Method::OPTIONS, "*"), Ok(()));
+        let malformed = Err(ProblemType::MALFORMED_REQUEST);
+        assert_eq!(check(Method::GET, "*"), malformed);
+        assert_eq!(check(Method::GET, "a:80"), malformed);
+        let unknown = Err(ProblemType::NOT_IMPLEMENTED);
+        assert_eq!(check(Method::CONNECT, "a:80"), unknown);
+        assert_eq!(check(Method::CONNECT, "/a"), unknown);
     }
 
     #[test]

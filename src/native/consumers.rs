@@ -233,7 +233,14 @@ pub(super) async fn acknowledge(call: &Call<'_>, body: Body) -> Result<Reply, Re
         .read_json(body, None, |reader| {
             id_member(reader, |reader| {
                 let offset = reader.offset();
-                event_id(wire::whole_number(reader)?, offset)
+                let id = wire::whole_number(reader)?;
+                EventId::new(id).ok_or_else(|| {
+                    Fault::new(
+                        FaultKind::Member,
+                        offset,
+                        "an acknowledgement names the last event that is done, and ids begin at 1; before the first is done there is nothing to acknowledge",
+                    )
+                })
             })
         })
         .await?;

@@ -68,6 +68,7 @@ async fn read(
             let settled = reading.is_settled();
             let tag = stream_tag.or_else(|| settled.then(|| range_tag("ndjson", &ids)));
             if let Some(tag) = &tag
+                && keeps_all(&asked, &reading)
                 && call.has(tag)?
             {
                 return Ok(not_modified(tag.clone(), settled));
@@ -122,6 +123,14 @@ async fn begin(
     Ok((log.read(selection).await?, tag))
 }
 
+/// Whether retention has taken nothing that the read would have had. The tag of a stream is its last
+/// sequence and so does not tell; a named start that is gone was refused when the read began.
+fn keeps_all(asked: &Asked, reading: &Reading) -> bool {
+    let selection = &asked.selection;
+    let named_start = selection.from.is_some() || selection.after.is_some();
+    named_start || reading.ids().start == EventId::FIRST
+}
+
 /// One page of JSON: `{"events":[...],"next":<id or null>,"lastId":<id>}`.
 ///
 /// `lastId` is the last id of the log as of the request; of a range that cannot change it is the end
@@ -135,6 +144,7 @@ async fn page(
     let settled = reading.is_settled();
     let tag = stream_tag.or_else(|| settled.then(|| range_tag("json", &reading.ids())));
     if let Some(tag) = &tag
+        && keeps_all(asked, &reading)
         && call.has(tag)?
     {
         return Ok(not_modified(tag.clone(), settled));

@@ -9,15 +9,16 @@ use crate::json::write;
 use crate::store::Health;
 
 use super::call::{Call, json_reply};
+use super::failure::Refusal;
 use super::logs;
 
 /// Always 200: who can answer is alive. The body says how well.
-pub(super) fn alive(call: &Call<'_>) -> Reply {
+pub(super) fn alive(call: &Call<'_>) -> Result<Reply, Refusal> {
     reply(call, |_| StatusCode::OK)
 }
 
 /// 200 if every log takes writes and the server is not stopping, else 503.
-pub(super) fn ready(call: &Call<'_>) -> Reply {
+pub(super) fn ready(call: &Call<'_>) -> Result<Reply, Refusal> {
     reply(call, |well| {
         if well {
             StatusCode::OK
@@ -27,7 +28,8 @@ pub(super) fn ready(call: &Call<'_>) -> Reply {
     })
 }
 
-fn reply(call: &Call<'_>, status: impl FnOnce(bool) -> StatusCode) -> Reply {
+fn reply(call: &Call<'_>, status: impl FnOnce(bool) -> StatusCode) -> Result<Reply, Refusal> {
+    call.no_query()?;
     let app = &call.api.app;
     let unhealthy = app.unhealthy();
     let stopping = app.is_stopping();
@@ -56,5 +58,5 @@ fn reply(call: &Call<'_>, status: impl FnOnce(bool) -> StatusCode) -> Reply {
         body.push(b'}');
     }
     body.extend_from_slice(b"]}");
-    json_reply(status(word == "ok"), body)
+    Ok(json_reply(status(word == "ok"), body))
 }

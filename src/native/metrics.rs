@@ -280,6 +280,7 @@ impl LogMetrics {
 
 /// `GET /metrics`.
 pub(super) fn show(call: &Call<'_>) -> Result<Reply, Refusal> {
+    call.no_query()?;
     let readers = call
         .api
         .app

@@ -196,6 +196,10 @@ const ROUTES: &[(Verb, &str, Endpoint)] = &[
     ),
 ];
 
+/// What the server as a whole can do (`OPTIONS *`; RFC 9110, section 9.3.7); each path says its own.
+const ANY_METHOD: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
 /// The native API of a product.
 #[derive(Debug)]
 pub struct Api {
@@ -275,6 +279,9 @@ impl Api {
             )
             .into());
         }
+        if head.is_for_server() {
+            return Err(Routeless::Options(ANY_METHOD));
+        }
         match self.router.route(head.method(), head.path()) {
             Routed::To {
                 endpoint,
@@ -330,11 +337,11 @@ async fn perform(endpoint: Endpoint, call: &Call<'_>, body: Body) -> Result<Repl
         call.negotiate(&[events::JSON])?;
     }
     match endpoint {
-        Endpoint::Root => Ok(root()),
-        Endpoint::Alive => Ok(health::alive(call)),
-        Endpoint::Ready => Ok(health::ready(call)),
+        Endpoint::Root => root(call),
+        Endpoint::Alive => health::alive(call),
+        Endpoint::Ready => health::ready(call),
         Endpoint::Metrics => metrics::show(call),
-        Endpoint::OpenApi => Ok(openapi::show()),
+        Endpoint::OpenApi => openapi::show(call),
         Endpoint::ListLogs => logs::list(call),
         Endpoint::DescribeLog => logs::describe(call),
         Endpoint::PutLog => logs::put(call, body).await,
@@ -406,10 +413,11 @@ fn speaks_json_only(endpoint: Endpoint) -> bool {
     }
 }
 
-fn root() -> Reply {
-    Reply::new(StatusCode::OK)
+fn root(call: &Call<'_>) -> Result<Reply, Refusal> {
+    call.no_query()?;
+    Ok(Reply::new(StatusCode::OK)
         .typed(HeaderValue::from_static("text/plain; charset=utf-8"))
-        .full("Ok")
+        .full("Ok"))
 }
 
 fn unknown_path(head: &Head) -> Problem {

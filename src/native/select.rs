@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::app::Filter;
 use crate::app::limits::QUERY_TERMS_MAX;
 use crate::app::name::{EventType, NameError, StreamName, TagLabel};
 use crate::app::range::Selection;
+use crate::app::{Code, Failure, Filter};
 use crate::http::{Problem, Query, query};
 use crate::store::{Direction, EventId};
 
@@ -94,6 +94,16 @@ pub(super) fn parse(
         .map(TagLabel::into_owned)
         .collect();
     query.finish()?;
+    // After the range's own end is where a reader stands that is done with it.
+    if let (Some(after), Some(to)) = (selection.after, selection.to)
+        && after > to.get()
+    {
+        return Err(Failure::new(
+            Code::InvalidRange,
+            format!("the range begins after {after}, behind its end {to}"),
+        )
+        .into());
+    }
     Ok(asked)
 }
 

@@ -5,18 +5,22 @@
 //! `Last-Event-ID` wins over the query, which stays the same when a client connects again. A
 //! comment now and then shows that the connection lives. If reading fails, the last event is
 //! `problem`, and the connection ends without the end mark.
+//!
+//! An `EventSource` connects again whenever a stream ends, also when there is nothing left to come.
+//! So the end of a selection leaves it with an id that says so (`to`, or [`DONE`] behind a `limit`),
+//! and who comes back with that is told to stay away: 204.
 
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::app::range::{Followed, Following};
-use crate::app::{Event, Failure, Log};
+use crate::app::range::{Followed, Following, Selection};
+use crate::app::{App, Event, Failure, Filter, Log};
 use crate::http::{
     Aborted, HeaderName, HeaderValue, Reply, RequestId, StatusCode, Writer, head, header, query,
 };
 use crate::json::write;
-use crate::store::Records;
+use crate::store::{EventId, Records};
 
 use super::call::Call;
 use super::failure::{Refusal, not_an_event};
@@ -30,15 +34,42 @@ const READ_LEN: usize = 64 << 10;
 /// it may connect again.
 const GREETING: &str = "retry: 1000\n\n";
 const HEARTBEAT: &str = ":\n\n";
+/// The last id of a stream whose limit is used up.
+const DONE: &str = "done";
+
+/// What is sent, and until when.
+struct Sending {
+    following: Following,
+    /// The highest id that is asked for.
+    to: Option<EventId>,
+    /// How many events may still be sent.
+    left: Option<u64>,
+    heartbeat: Duration,
+}
 
 /// A following read.
 pub(super) async fn reply(call: &Call<'_>, log: Log, asked: Asked) -> Result<Reply, Refusal> {
     let mut selection = asked.selection;
     let mut greeting = GREETING.to_owned();
     if let Some(last) = call.head.one(&LAST_EVENT_ID)? {
+        if last == DONE {
+            return Ok(Reply::new(StatusCode::NO_CONTENT));
+        }
         let Some(last) = query::whole_number(last) else {
             return Err(head::invalid(&LAST_EVENT_ID, "it is no id").into());
         };
+        if selection.to.is_some_and(|to| last >= to.get()) {
+            return Ok(Reply::new(StatusCode::NO_CONTENT));
+        }
+        if let Some((limit, start)) = selection.limit.zip(dense_start(&selection))
+            && last >= start
+        {
+            let left = limit.saturating_sub(last - start + 1);
+            if left == 0 {
+                return Ok(Reply::new(StatusCode::NO_CONTENT));
+            }
+            selection.limit = Some(left);
+        }
         selection.from = None;
         selection.after = Some(last);
     } else if asked.from_end {
@@ -48,34 +79,61 @@ pub(super) async fn reply(call: &Call<'_>, log: Log, asked: Asked) -> Result<Rep
         greeting.push_str(&format!("id: {}\n\n", end.get() - 1));
     }
     let permit = call.api.reader()?;
-    let following = log.follow(selection).await?;
+    let (to, left) = (selection.to, selection.limit);
+    let sending = Sending {
+        following: log.follow(selection).await?,
+        to,
+        left,
+        heartbeat: call.api.app.limits().heartbeat,
+    };
+    let app = call.api.app.clone();
     let id = call.head.id().clone();
-    let heartbeat = call.api.app.limits().heartbeat;
     Ok(Reply::new(StatusCode::OK)
         .typed(HeaderValue::from_static(super::events::SSE))
         .header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         .header(header::VARY, HeaderValue::from_static("accept"))
-        .streamed(move |out| write(out, greeting, following, heartbeat, id, permit)))
+        .streamed(move |out| write(out, app, greeting, sending, id, permit)))
+}
+
+/// The first id of a selection that takes every event from there on, so that its limit can be told
+/// from ids; none for any other.
+fn dense_start(selection: &Selection) -> Option<u64> {
+    let all = selection.filter == Filter::default() && selection.since_us.is_none();
+    let from = selection.from.map(EventId::get);
+    let behind = selection.after.map(|after| after.saturating_add(1));
+    from.max(behind).filter(|_| all)
 }
 
 async fn write(
     mut out: Writer,
+    app: App,
     greeting: String,
-    mut following: Following,
-    heartbeat: Duration,
+    mut sending: Sending,
     id: RequestId,
     _permit: OwnedSemaphorePermit,
 ) -> Result<(), Aborted> {
     out.send(greeting).await?;
     loop {
         let mut text = Vec::new();
-        let outcome = match following.next(READ_LEN, heartbeat).await {
-            Ok(Followed::Page(records)) => write_events(&mut text, &records),
+        let outcome = match sending.following.next(READ_LEN, sending.heartbeat).await {
+            Ok(Followed::Page(records)) => {
+                let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
+                sending.left = sending.left.map(|left| left.saturating_sub(count));
+                write_events(&mut text, &records)
+            }
             Ok(Followed::Idle) => {
                 text.extend_from_slice(HEARTBEAT.as_bytes());
                 Ok(())
             }
-            Ok(Followed::Ended) => return Ok(()),
+            Ok(Followed::Ended) => {
+                if sending.left == Some(0) {
+                    text.extend_from_slice(format!("id: {DONE}\n\n").as_bytes());
+                } else if let Some(to) = sending.to.filter(|_| !app.is_stopping()) {
+                    text.extend_from_slice(format!("id: {to}\n\n").as_bytes());
+                }
+                out.send(text).await?;
+                return Ok(());
+            }
             Err(failure) => Err(failure),
         };
         if let Err(failure) = outcome {

@@ -296,7 +296,7 @@ fn event<'a>(
             }
             "idempotencyKey" => name(reader, IdempotencyKey::new).map(|name| key = Some(name)),
             "dataBase64" => base64(reader).map(|decoded| bytes = Some(decoded)),
-            _ => name(reader, ContentType::new).map(|name| content_type = Some(name)),
+            _ => media_type(reader).map(|name| content_type = Some(name)),
         };
         read.map_err(|fault| fault.of(member))?;
     }
@@ -373,6 +373,22 @@ pub(super) fn name<'a, N>(
         .string()?
         .ok_or_else(|| expected(reader.clone(), "a string"))?;
     new(text).map_err(|error| Fault::new(FaultKind::Name, offset, error.to_string()))
+}
+
+/// Reads a content type: `type/subtype`, with or without parameters (RFC 9110, section 8.3.1).
+fn media_type<'a>(reader: &mut Reader<'a>) -> Result<ContentType<'a>, Fault> {
+    let start = reader.clone();
+    let name = name(reader, ContentType::new)?;
+    let essence = name.as_str().split(';').next().unwrap_or_default().trim();
+    let is_token = |text: &str| {
+        let in_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        !text.is_empty() && text.bytes().all(in_token)
+    };
+    match essence.split_once('/') {
+        Some((kind, subtype)) if is_token(kind) && is_token(subtype) => Ok(name),
+        _ => Err(expected(start, "a content type like \"image/png\"")),
+    }
 }
 
 /// Reads a whole number.

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -157,6 +157,34 @@ impl Connection {
         Some(reply)
     }
 
+    /// Sends the bytes one after another, each when nothing has come for `pause`, until a reply
+    /// begins; then reads it. None if the connection ends instead.
+    pub(crate) fn read_while_sending(&mut self, bytes: &[u8], pause: Duration) -> Option<Reply> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut bytes = bytes.iter();
+        self.stream.get_ref().set_read_timeout(Some(pause)).unwrap();
+        let ended = loop {
+            match self.stream.fill_buf() {
+                Ok(there) => break there.is_empty(),
+                Err(error) if is_end(&error) => break true,
+                Err(error) => assert!(is_silence(&error), "{error}"),
+            }
+            assert!(Instant::now() < deadline, "the server waits for ever");
+            if let Some(byte) = bytes.next() {
+                self.send([*byte]);
+            }
+        };
+        self.stream
+            .get_ref()
+            .set_read_timeout(Some(PATIENCE))
+            .unwrap();
+        if ended {
+            None
+        } else {
+            self.try_read_reply(false)
+        }
+    }
+
     /// Reads the head of a reply; interim ones are passed over.
     pub(crate) fn read_head(&mut self) -> Option<Reply> {
         loop {
@@ -226,6 +254,13 @@ impl Connection {
         }
         rest
     }
+}
+
+fn is_silence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 fn is_end(error: &io::Error) -> bool {

@@ -95,20 +95,19 @@ impl Server {
         }
     }
 
-    /// The directories under, and beside, the data directory.
-    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+    /// Every file and directory under, and beside, the data directory.
+    pub(crate) fn entries(&self) -> Vec<PathBuf> {
         let mut found = vec![self.directory.path().to_owned()];
         let mut next = 0;
-        while let Some(directory) = found.get(next) {
-            let mut inner: Vec<PathBuf> = std::fs::read_dir(directory)
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .filter(|path| path.is_dir())
-                .collect();
-            inner.sort();
-            found.append(&mut inner);
+        while let Some(path) = found.get(next) {
+            if path.is_dir() {
+                let inner = std::fs::read_dir(path).unwrap();
+                let inner: Vec<PathBuf> = inner.map(|entry| entry.unwrap().path()).collect();
+                found.extend(inner);
+            }
             next += 1;
         }
+        found.sort();
         found
     }
 

@@ -51,14 +51,18 @@ impl Stream {
         }
     }
 
-    /// The id of the next event, whose `id` line and data must agree; comments are passed over.
+    /// The id of the next event, whose `id` line and data must agree; comments, and ids without an
+    /// event, are passed over.
     fn next_id(&mut self) -> Option<u64> {
         loop {
             let block = self.next_block()?;
             if block.starts_with(':') {
                 continue;
             }
-            let (id, data) = block.split_once("\ndata: ").unwrap();
+            let Some((id, data)) = block.split_once("\ndata: ") else {
+                assert!(block.starts_with("id: "), "{block}");
+                continue;
+            };
             let id = id.strip_prefix("id: ").unwrap().parse().unwrap();
             let event: Value = serde_json::from_str(data).unwrap();
             assert_eq!(event["id"], id);
@@ -147,6 +151,93 @@ fn a_stream_ends_with_its_range() {
     assert_eq!(stream.next_id(), None);
     let mut stream = Stream::open(&server, &format!("{EVENTS}?limit=1"), &[]);
     assert_eq!((stream.next_id(), stream.next_id()), (Some(1), None));
+}
+
+/// Reads as an `EventSource` does: it connects again with the last id whenever a stream ends, and
+/// stops at 204. Gives the ids of what it got, connection by connection.
+fn read_as_event_source(server: &Server, target: &str) -> Vec<Vec<u64>> {
+    let mut connections = Vec::new();
+    let mut last_id: Option<String> = None;
+    loop {
+        let mut headers = vec![("Accept", SSE)];
+        headers.extend(last_id.as_deref().map(|id| ("Last-Event-ID", id)));
+        let mut connection = server.connect();
+        connection.request("GET", target, &headers, b"");
+        let reply = connection.read_reply(false);
+        if reply.status == 204 {
+            return connections;
+        }
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let mut ids = Vec::new();
+        for block in reply.text().split("\n\n") {
+            let mut lines = block.lines();
+            if let Some(id) = lines.next().and_then(|line| line.strip_prefix("id: ")) {
+                last_id = Some(id.to_owned());
+                // Without data the id is kept, and no event is seen.
+                if lines.next().is_some() {
+                    ids.push(id.parse().unwrap());
+                }
+            }
+        }
+        connections.push(ids);
+        assert!(connections.len() < 5, "{target}: {connections:?}");
+    }
+}
+
+#[test]
+fn who_has_the_whole_selection_is_told_not_to_come_back() {
+    let server = Server::start();
+    let events: Vec<Value> = ["a", "b", "a", "b", "b"]
+        .into_iter()
+        .map(|stream| event(stream, "t", 1))
+        .collect();
+    server.post(EVENTS, &json!(events)).good();
+    for (query, want) in [
+        ("to=3", vec![1, 2, 3]),
+        ("from=2&to=3", vec![2, 3]),
+        ("to=4&stream=a", vec![1, 3]),
+        ("from=4&to=5&stream=a", vec![]),
+        ("limit=2", vec![1, 2]),
+        ("from=2&limit=2", vec![2, 3]),
+        ("stream=b&limit=2", vec![2, 4]),
+        ("to=5&limit=9", vec![1, 2, 3, 4, 5]),
+        ("after=5&to=5", vec![]),
+    ] {
+        let got = read_as_event_source(&server, &format!("{EVENTS}?{query}"));
+        assert_eq!(got, [want], "{query}");
+    }
+    let mut connection = server.connect();
+    let target = format!("{EVENTS}?from=end&limit=1");
+    connection.request("GET", &target, &[("Accept", SSE)], b"");
+    let head = connection.read_head().unwrap();
+    assert_eq!(head.status, 200);
+    connection.read_chunk().unwrap();
+    server.fill("s", 1);
+    let mut text = Vec::new();
+    while let Some(chunk) = connection.read_chunk().filter(|chunk| !chunk.is_empty()) {
+        text.extend(chunk);
+    }
+    assert!(text.ends_with(b"\n\nid: done\n\n"));
+}
+
+#[test]
+fn a_stream_that_was_cut_off_goes_on_with_what_is_left_of_its_selection() {
+    let server = Server::start();
+    server.fill("s", 9);
+    let rest = |query: &str, last_id: &str| {
+        let headers = [("Accept", SSE), ("Last-Event-ID", last_id)];
+        let reply = server.ask("GET", &format!("{EVENTS}?{query}"), &headers, "");
+        let blocks = reply.text().split("\n\n");
+        let events = blocks.filter(|block| block.contains("\ndata: ")).count();
+        (reply.status, events)
+    };
+    assert_eq!(rest("to=5", "3"), (200, 2));
+    assert_eq!(rest("to=5", "5"), (204, 0));
+    assert_eq!(rest("to=5", "7"), (204, 0));
+    assert_eq!(rest("from=2&limit=4", "3"), (200, 2));
+    assert_eq!(rest("after=1&limit=4", "5"), (204, 0));
+    assert_eq!(rest("from=2&limit=4", "9"), (204, 0));
+    assert_eq!(rest("from=2&limit=4", "done"), (204, 0));
 }
 
 #[test]

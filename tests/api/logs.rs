@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{EVENTS, Server, event, ids};
+use crate::harness::{EVENTS, Server, event, ids, of_stream};
 
 #[test]
 fn logs_are_created_listed_and_isolated() {
@@ -104,6 +104,74 @@ fn what_retention_has_removed_is_gone_and_said_so() {
         ids(&page)[0] >= first,
         "without a start, what is kept is read"
     );
+}
+
+#[test]
+fn what_retention_has_removed_is_not_hidden_by_an_unchanged_tag() {
+    // The smallest segments, so that a few hundred events are several.
+    let server = Server::start_sized(16 << 10, |_| {});
+    let stream = of_stream("old");
+    server.post(EVENTS, &event("old", "t", 0)).good();
+    for n in 0..40 {
+        let filler = event("other", "t", "x".repeat(1_000));
+        server.post(EVENTS, &filler).good();
+        if n % 10 == 9 {
+            server.post(EVENTS, &event("old", "t", n)).good();
+        }
+    }
+    let forms = ["application/json", "application/x-ndjson"];
+    let named = format!("{stream}?from=1");
+    let settled = format!("{EVENTS}?from=1&to=3");
+    let one = format!("{EVENTS}/1");
+    let tag_of = |target: &str, form: &str| {
+        let reply = server.get_as(target, form);
+        reply.header("etag").unwrap().to_owned()
+    };
+    let again = |target: &str, form: &str, tag: &str| {
+        let headers = [("Accept", form), ("If-None-Match", tag)];
+        server.ask("GET", target, &headers, "")
+    };
+    let targets = [&stream, &named, &settled, &one];
+    let tags: Vec<Vec<String>> = targets
+        .iter()
+        .map(|target| {
+            let forms = forms
+                .iter()
+                .filter(|form| !(*target == &one && form.ends_with("ndjson")));
+            forms.map(|form| tag_of(target, form)).collect()
+        })
+        .collect();
+    for (target, tags) in targets.iter().zip(&tags) {
+        for (form, tag) in forms.iter().zip(tags) {
+            assert_eq!(again(target, form, tag).status, 304, "{target} {form}");
+        }
+    }
+    let retention = json!({ "retention": { "maxEvents": 20 } });
+    server.put("/v1/logs/default", &retention).good();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while server.get("/v1/logs/default").good()["firstId"] == 1 {
+        assert!(std::time::Instant::now() < deadline, "nothing was removed");
+        server
+            .post(EVENTS, &event("other", "t", "x".repeat(1_000)))
+            .good();
+    }
+    for (target, tags) in targets.iter().zip(&tags) {
+        for (form, tag) in forms.iter().zip(tags) {
+            let reply = again(target, form, tag);
+            if *target == &stream {
+                assert_eq!(reply.status, 200, "{form}");
+                assert_eq!(reply.header("etag"), Some(tag.as_str()), "{form}");
+            } else {
+                reply.problem(410, "expired");
+            }
+        }
+    }
+    let fresh = format!(
+        "{stream}?from={}",
+        server.get("/v1/logs/default").good()["firstId"]
+    );
+    let tag = tag_of(&fresh, forms[0]);
+    assert_eq!(again(&fresh, forms[0], &tag).status, 304);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod live;
 mod logs;
 mod publish;
 mod records;
+mod refusals;
 mod replay;
 mod stopping;
 mod streams;

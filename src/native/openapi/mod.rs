@@ -18,19 +18,21 @@ use crate::app::limits::{LIST_DEFAULT, LIST_MAX, PAGE_EVENTS_DEFAULT, PAGE_EVENT
 use crate::http::query::NUMBER_MAX;
 use crate::http::{Reply, StatusCode};
 
-use super::call::JSON;
+use super::call::{Call, JSON};
+use super::failure::Refusal;
 use super::{Endpoint, ROUTES, events};
 
 mod schemas;
 mod webhooks;
 
 /// The description.
-pub(super) fn show() -> Reply {
+pub(super) fn show(call: &Call<'_>) -> Result<Reply, Refusal> {
+    call.no_query()?;
     static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
     let document = DOCUMENT.get_or_init(|| document().to_string().into());
-    Reply::new(StatusCode::OK)
+    Ok(Reply::new(StatusCode::OK)
         .typed(JSON)
-        .full(document.clone())
+        .full(document.clone()))
 }
 
 fn document() -> Value {
@@ -407,7 +409,10 @@ fn read(id: &str, summary: &str, names_streams: bool) -> Value {
         ),
         query("until", time(), "Only what was recorded before this time."),
         prefer(),
-        header("Last-Event-ID", "Event streams: go on after this id."),
+        header(
+            "Last-Event-ID",
+            "Event streams: go on after this id; `done`, which stands behind a limit, ends them.",
+        ),
         header(
             "If-None-Match",
             "Answer 304 if the range is still the same.",
@@ -440,6 +445,7 @@ fn read(id: &str, summary: &str, names_streams: bool) -> Value {
                     events::RECORDS: { "schema": text() },
                 },
             },
+            "204": { "description": "Event streams: nothing is left after `Last-Event-ID`." },
             "304": { "description": "It is still the same." },
         },
     })
