@@ -19,6 +19,13 @@ use crate::webhook;
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7411);
 /// Where the events are kept if nobody says otherwise.
 const DATA_DEFAULT: &str = "./strandlog-data";
+/// Bytes of a segment file if nobody says otherwise: each log reserves one or two of them ahead, and a
+/// start reads at most one again.
+const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
+/// The shortest segment that can be chosen, in bytes: room for some hundred small events.
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// The longest, in bytes: a start that has to read it whole again still takes about a second.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// What is logged if nobody says otherwise.
 const LOG_LEVEL_DEFAULT: &str = "info";
 /// The words that are a level by themselves.
@@ -33,6 +40,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The durability of publishes that ask for none.
     pub durability: Durability,
+    /// Bytes of a segment file of new segments; an event or batch that does not fit in one is refused.
+    pub segment_len: u64,
     /// Which events may go, for logs that were not told otherwise.
     pub retention: Retention,
     /// The form of the server's own log.
@@ -118,6 +127,7 @@ struct File {
     listen: Option<String>,
     data: Option<PathBuf>,
     durability: Option<DurabilityName>,
+    segment_bytes: Option<u64>,
     retention: RetentionSection,
     log: LogSection,
     dialect: dialect::Settings,
@@ -174,6 +184,7 @@ impl Config {
                 .or(parsed.durability)
                 .map(Durability::from)
                 .unwrap_or_default(),
+            segment_len: segment_len(parsed.segment_bytes.unwrap_or(SEGMENT_BYTES_DEFAULT))?,
             retention: Retention {
                 age_max_s: parsed.retention.max_age_seconds,
                 bytes_max: parsed.retention.max_bytes,
@@ -209,6 +220,15 @@ fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
         let what = error.message().replace('\n', " ");
         ConfigError(format!("{}{place}: {what}", path.display()))
     })
+}
+
+fn segment_len(bytes: u64) -> Result<u64, ConfigError> {
+    if (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(ConfigError(format!(
+        "segment_bytes {bytes} is not between {SEGMENT_BYTES_MIN} and {SEGMENT_BYTES_MAX}"
+    )))
 }
 
 /// A level or directives. A word that is no level would be taken for the one part of the program
@@ -345,6 +365,17 @@ mod tests {
             "listen = 'a'\nlisten = 'b'\n",
             "s.toml line 2: duplicate key",
         );
+    }
+
+    #[test]
+    fn a_segment_is_neither_too_short_for_events_nor_too_long_for_a_start() {
+        let of = |text| resolved(Overrides::default(), Some(text)).map(|config| config.segment_len);
+        assert_eq!(of(""), Ok(64 << 20));
+        assert_eq!(of("segment_bytes = 1048576"), Ok(1 << 20));
+        for bytes in ["0", "65535", "1073741825"] {
+            let text = format!("segment_bytes = {bytes}");
+            refused(&text, "is not between 65536 and 1073741824");
+        }
     }
 
     #[test]

@@ -61,10 +61,6 @@ const INTERRUPTED: i32 = 130;
 /// log says so as it does when the disk is full.
 const SIGXFSZ: i32 = 25;
 
-/// Bytes of a segment file: each log reserves one or two of them ahead, and a start reads at most
-/// one again.
-const SEGMENT_LEN: u64 = 64 << 20;
-
 /// How long tasks may take to notice that the runtime ends; everything that matters is over by then.
 const RUNTIME_END_WAIT: Duration = Duration::from_secs(1);
 
@@ -135,7 +131,7 @@ async fn open(config: &Config) -> Result<App, CliFailure> {
     let path = config.data.clone();
     let options = EmbeddedOptions {
         durability: config.durability,
-        segment_len: SEGMENT_LEN,
+        segment_len: config.segment_len,
         clock: Arc::clone(&clock),
         limits: limits::STORE,
     };
