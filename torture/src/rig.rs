@@ -1,0 +1,256 @@
+//! What a rig is, what it is given, and what it gives back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::http::Client;
+use crate::interrupt;
+use crate::load::{Crew, Load, Shape};
+use crate::oracle::{Findings, Oracle};
+use crate::place::Place;
+use crate::random::Random;
+use crate::server::{Launch, Server, last_lines, verify};
+
+/// Bytes of a segment: small enough that each run fills several.
+const SEGMENT_BYTES: u64 = 128 << 10;
+
+/// A way of mistreating the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rig {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// What it does, in a line.
+    pub(crate) about: &'static str,
+    /// What is done wrong on purpose in its control, which it must notice.
+    pub(crate) control: &'static str,
+    /// What this machine lacks for it.
+    pub(crate) missing: fn() -> Option<String>,
+    /// Runs it.
+    pub(crate) run: fn(&Context, &Slice) -> Result<Tally, String>,
+    /// Cycles of the short setting.
+    pub(crate) ci_cycles: u64,
+    /// Cycles within which the control must be noticed.
+    pub(crate) control_cycles: u64,
+}
+
+/// What all rigs are given.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Where everything happens.
+    pub(crate) place: Place,
+    /// The binary under test.
+    pub(crate) binary: PathBuf,
+    /// A config file with small segments, if the binary takes it.
+    pub(crate) config: Option<PathBuf>,
+    /// Everything random follows from it.
+    pub(crate) seed: u64,
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slice {
+    /// The number of its first cycle.
+    pub(crate) first: u64,
+    /// How many cycles at most.
+    pub(crate) cycles: u64,
+    /// When it ends at the latest.
+    pub(crate) until: Instant,
+    /// Whether something is done wrong on purpose: it ends once that was noticed.
+    pub(crate) control: bool,
+}
+
+impl Slice {
+    /// Whether there is another cycle.
+    pub(crate) fn goes_on(&self, tally: &Tally) -> bool {
+        let noticed = self.control && tally.findings.count() > 0;
+        tally.cycles < self.cycles && !noticed && Instant::now() < self.until && !interrupt::came()
+    }
+}
+
+/// What a slice came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) cycles: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) findings: Findings,
+    /// Anything else worth knowing, by name.
+    pub(crate) figures: BTreeMap<&'static str, f64>,
+}
+
+impl Tally {
+    /// Adds to a figure.
+    pub(crate) fn count(&mut self, figure: &'static str, value: f64) {
+        *self.figures.entry(figure).or_default() += value;
+    }
+
+    /// Raises a figure.
+    pub(crate) fn at_most(&mut self, figure: &'static str, value: f64) {
+        let highest = self.figures.entry(figure).or_default();
+        *highest = highest.max(value);
+    }
+}
+
+impl Context {
+    /// The numbers of a cycle.
+    pub(crate) fn random(&self, rig: &str, cycle: u64) -> Random {
+        Random::of(self.seed, rig, cycle)
+    }
+
+    /// How a server is started on `data`; `directory` takes what it says.
+    pub(crate) fn launch(&self, data: &Path, directory: &Path) -> Launch {
+        Launch {
+            binary: self.binary.clone(),
+            config: self.config.clone(),
+            data: data.to_owned(),
+            stderr: directory.join("stderr"),
+            wrapper: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Writes the config file, and tries whether the binary takes it.
+    pub(crate) fn configure(&mut self) -> Result<(), String> {
+        let directory = self
+            .place
+            .fresh("probe")
+            .map_err(|error| error.to_string())?;
+        let config = self.place.root().join("strandlog.toml");
+        let text = format!("segment_bytes = {SEGMENT_BYTES}\n");
+        fs::write(&config, text).map_err(|error| error.to_string())?;
+        self.config = Some(config);
+        let data = directory.join("data");
+        match self.launch(&data, &directory).start() {
+            Ok(server) => server.kill(),
+            Err(refused) if refused.said.contains("segment_bytes") => {
+                self.config = None;
+                eprintln!("the binary has segments of one length: few will be filled");
+            }
+            Err(refused) => return Err(format!("the server does not start: {refused}")),
+        }
+        Ok(())
+    }
+}
+
+/// A data directory with the clients who use it.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) launch: Launch,
+    pub(crate) oracle: Arc<Oracle>,
+    crew: Option<Crew>,
+}
+
+impl World {
+    /// Nothing is stored, and nobody was told anything.
+    pub(crate) fn new(launch: Launch, shape: Shape, random: &mut Random) -> Self {
+        Self {
+            launch,
+            oracle: Arc::default(),
+            crew: Some(Crew::new(shape, random)),
+        }
+    }
+
+    /// Has the clients retry with another key: a fault on purpose.
+    pub(crate) fn forget_keys(&mut self) {
+        if let Some(crew) = &mut self.crew {
+            crew.forgetful = true;
+        }
+    }
+
+    /// Starts the server and compares what it has with what clients were told. A server that does not
+    /// start is a finding.
+    pub(crate) fn start(&self, findings: &mut Findings) -> Option<Server> {
+        match self.launch.start() {
+            Ok(server) => {
+                findings.add(self.check(server.address()));
+                Some(server)
+            }
+            Err(refused) => {
+                findings.add(self.oracle.take_findings());
+                findings.other(format!("no start: {refused}"));
+                None
+            }
+        }
+    }
+
+    /// Compares what the server has with what clients were told.
+    pub(crate) fn check(&self, address: SocketAddr) -> Findings {
+        self.oracle.check(&mut Client::new(address))
+    }
+
+    /// Sets the clients to work.
+    pub(crate) fn load(&mut self, address: SocketAddr) -> Load {
+        let crew = self.crew.take().expect("the clients are not at work");
+        Load::start(crew, &self.oracle, address)
+    }
+
+    /// Takes the clients back.
+    pub(crate) fn end(&mut self, load: Load) {
+        self.crew = Some(load.finish());
+    }
+
+    /// Waits until `count` more events were acknowledged; whether they were.
+    pub(crate) fn await_acks(&self, count: u64, patience: Duration) -> bool {
+        let goal = self.oracle.acknowledged() + count;
+        Load::wait(patience, || self.oracle.acknowledged() >= goal)
+    }
+
+    /// The last start: everything is compared once more, the server is stopped as it should be, and
+    /// every byte is verified.
+    pub(crate) fn close(&self, tally: &mut Tally) {
+        if let Some(mut server) = self.start(&mut tally.findings) {
+            server.signal(rustix::process::Signal::TERM);
+            match server.wait(Duration::from_secs(10)) {
+                Some(status) if status.success() => {}
+                Some(status) => tally
+                    .findings
+                    .other(format!("the server ended with {status}")),
+                None => tally.findings.other("the server did not stop within 10 s"),
+            }
+            drop(server);
+            self.verify(&mut tally.findings);
+        }
+        self.listen(&mut tally.findings);
+        tally.acknowledged += self.oracle.acknowledged();
+    }
+
+    /// Has every byte verified; no server may be running.
+    pub(crate) fn verify(&self, findings: &mut Findings) {
+        if let Err(error) = verify(&self.launch.binary, &self.launch.data) {
+            findings.other(error);
+        }
+    }
+
+    /// Looks for panics in what the servers have said.
+    pub(crate) fn listen(&self, findings: &mut Findings) {
+        let said = fs::read_to_string(&self.launch.stderr).unwrap_or_default();
+        if let Some(at) = said.find("panicked") {
+            let from = said.get(at..).unwrap_or_default();
+            let words: String = from.chars().take(400).collect();
+            findings.other(format!("a panic: {}", last_lines(&words, 4)));
+        }
+    }
+}
+
+/// Nothing is missing.
+pub(crate) fn nothing() -> Option<String> {
+    None
+}
+
+/// The first of what is missing of root, the FUSE device and some tools.
+pub(crate) fn lacking(root: bool, fuse: bool, tools: &[&str]) -> Option<String> {
+    if (root || fuse) && !crate::place::is_root() {
+        return Some("root".to_owned());
+    }
+    if fuse {
+        let device = fs::File::options().read(true).write(true).open("/dev/fuse");
+        if let Err(error) = device {
+            return Some(format!("the device fuse: {error}"));
+        }
+    }
+    let absent = tools.iter().find(|tool| !crate::place::has(tool))?;
+    Some(format!("the tool {absent}"))
+}
