@@ -13,10 +13,10 @@ use crate::load::{Crew, Load, Shape};
 use crate::oracle::{Findings, Oracle};
 use crate::place::Place;
 use crate::random::Random;
-use crate::server::{Launch, Server, last_lines, verify};
+use crate::server::{Launch, Server, verify};
 
 /// Bytes of a segment: small enough that each run fills several.
-const SEGMENT_BYTES: u64 = 128 << 10;
+pub(crate) const SEGMENT_BYTES: u64 = 128 << 10;
 
 /// A way of mistreating the server.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,20 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// The sum of two controls: noticed only if both were.
+    pub(crate) fn both(mut self, second: Self) -> Self {
+        self.cycles += second.cycles;
+        self.acknowledged += second.acknowledged;
+        self.count("noticed_first", self.findings.count() as f64);
+        self.count("noticed_second", second.findings.count() as f64);
+        if self.findings.count() > 0 && second.findings.count() > 0 {
+            self.findings.add(second.findings);
+        } else {
+            self.findings = Findings::default();
+        }
+        self
+    }
+
     /// Adds to a figure.
     pub(crate) fn count(&mut self, figure: &'static str, value: f64) {
         *self.figures.entry(figure).or_default() += value;
@@ -219,6 +233,10 @@ impl World {
 
     /// Has every byte verified; no server may be running.
     pub(crate) fn verify(&self, findings: &mut Findings) {
+        // Before anything was acknowledged it may be gone again.
+        if !self.launch.data.exists() {
+            return;
+        }
         if let Err(error) = verify(&self.launch.binary, &self.launch.data) {
             findings.other(error);
         }
@@ -229,8 +247,8 @@ impl World {
         let said = fs::read_to_string(&self.launch.stderr).unwrap_or_default();
         if let Some(at) = said.find("panicked") {
             let from = said.get(at..).unwrap_or_default();
-            let words: String = from.chars().take(400).collect();
-            findings.other(format!("a panic: {}", last_lines(&words, 4)));
+            let words: Vec<&str> = from.lines().take(2).collect();
+            findings.other(format!("a panic: {}", words.join(" | ")));
         }
     }
 }

@@ -58,7 +58,6 @@ impl std::fmt::Display for NotStarted {
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
-    stderr: PathBuf,
 }
 
 impl Launch {
@@ -125,11 +124,7 @@ impl Launch {
             .and_then(|line| line.strip_prefix("listening on http://"))
             .and_then(|address| address.trim().parse().ok());
         if let Some(address) = address {
-            return Ok(Server {
-                child,
-                address,
-                stderr: self.stderr.clone(),
-            });
+            return Ok(Server { child, address });
         }
         let status = wait(&mut child, Duration::from_secs(1));
         if status.is_none() {
@@ -180,11 +175,6 @@ impl Server {
     /// Sends the signal that kills, without waiting.
     pub(crate) fn kill_soon(&mut self) {
         let _killed = self.child.kill();
-    }
-
-    /// What it and its forerunners wrote to standard error.
-    pub(crate) fn said(&self) -> String {
-        fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
     /// Bytes of memory that it holds.

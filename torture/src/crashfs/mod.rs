@@ -163,9 +163,9 @@ impl CrashFs {
         (state.cuts, state.failed, state.disk.damage)
     }
 
-    /// Changes so far.
-    pub(crate) fn changes(&self) -> u64 {
-        self.state().changes
+    /// Has the sync of files do nothing from here on, or be honest again.
+    pub(crate) fn lie_about_files(&self, lie: bool) {
+        self.state().lie = if lie { Lie::Files } else { Lie::None };
     }
 }
 
@@ -178,6 +178,11 @@ impl State {
 }
 
 impl Mounted {
+    /// See [`CrashFs::release`].
+    pub(crate) fn release(&self) {
+        self.fs.release();
+    }
+
     /// Unmounts. Nobody may use it any more.
     pub(crate) fn unmount(mut self) {
         self.end();

@@ -1,6 +1,7 @@
 //! The real binary on a disk that loses power at any call: un-synced sectors are kept, dropped or
 //! torn, un-synced names are dropped.
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use crate::crashfs::{CrashFs, Lie};
@@ -24,27 +25,22 @@ const GENERATION: u64 = 12;
 
 fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
     if !slice.control {
-        return with(context, slice, Lie::None);
+        return with(context, slice, Lie::None, &[]);
     }
-    // Each lie must be noticed for itself; the sum is noticed only if both are.
-    let files = with(context, slice, Lie::Files)?;
-    let mut names = with(context, slice, Lie::Names)?;
-    names.cycles += files.cycles;
-    names.acknowledged += files.acknowledged;
-    if files.findings.count() == 0 {
-        names.findings = files.findings;
-    } else {
-        names
-            .figures
-            .insert("noticed_names_by", names.findings.count() as f64);
-        if names.findings.count() > 0 {
-            names.findings.add(files.findings);
-        }
-    }
-    Ok(names)
+    let files = with(context, slice, Lie::Files, &[])?;
+    Ok(files.both(with(context, slice, Lie::Names, &[])?))
 }
 
-fn with(context: &Context, slice: &Slice, lie: Lie) -> Result<Tally, String> {
+/// The same on an honest disk, with commands in front of the server's.
+pub(super) fn with_wrapper(
+    context: &Context,
+    slice: &Slice,
+    wrapper: &[OsString],
+) -> Result<Tally, String> {
+    with(context, slice, Lie::None, wrapper)
+}
+
+fn with(context: &Context, slice: &Slice, lie: Lie, wrapper: &[OsString]) -> Result<Tally, String> {
     let mut tally = Tally::default();
     while slice.goes_on(&tally) {
         let mut random = context.random("crashfs", slice.first + tally.cycles);
@@ -54,7 +50,8 @@ fn with(context: &Context, slice: &Slice, lie: Lie) -> Result<Tally, String> {
             .map_err(|error| error.to_string())?;
         let mount = directory.join("mount");
         let fs = CrashFs::new(random.next(), lie);
-        let launch = context.launch(&mount.join("data"), &directory);
+        let mut launch = context.launch(&mount.join("data"), &directory);
+        launch.wrapper = wrapper.to_vec();
         let mut world = World::new(launch, Shape::default(), &mut random);
         for _ in 0..GENERATION {
             if !slice.goes_on(&tally) {

@@ -17,7 +17,7 @@ use crate::rig::{Context, Rig, Slice, Tally, World, nothing};
 pub(crate) const RIG: Rig = Rig {
     name: "kill",
     about: "kill -9 under load, again and again",
-    control: "after a kill, files are put back as they were a moment earlier",
+    control: "files are put back as they were a moment before the kill; then clients retry with new keys",
     missing: nothing,
     run,
     ci_cycles: 40,
@@ -27,7 +27,23 @@ pub(crate) const RIG: Rig = Rig {
 /// Cycles with one data directory: few enough that the comparisons stay quick.
 const GENERATION: u64 = 12;
 
+/// What is done wrong on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    Nothing,
+    PutBack,
+    NewKeys,
+}
+
 fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
+    if !slice.control {
+        return with(context, slice, Wrong::Nothing);
+    }
+    let put_back = with(context, slice, Wrong::PutBack)?;
+    Ok(put_back.both(with(context, slice, Wrong::NewKeys)?))
+}
+
+fn with(context: &Context, slice: &Slice, wrong: Wrong) -> Result<Tally, String> {
     let mut tally = Tally::default();
     while slice.goes_on(&tally) {
         let mut random = context.random("kill", slice.first + tally.cycles);
@@ -38,12 +54,15 @@ fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
         let data = directory.join("data");
         let launch = context.launch(&data, &directory);
         let mut world = World::new(launch, Shape::default(), &mut random);
+        if wrong == Wrong::NewKeys {
+            world.forget_keys();
+        }
         for _ in 0..GENERATION {
             if !slice.goes_on(&tally) {
                 break;
             }
             tally.cycles += 1;
-            cycle(&mut world, slice, &mut random, &mut tally)?;
+            cycle(&mut world, wrong, &mut random, &mut tally)?;
         }
         world.close(&mut tally);
     }
@@ -52,7 +71,7 @@ fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
 
 fn cycle(
     world: &mut World,
-    slice: &Slice,
+    wrong: Wrong,
     random: &mut Random,
     tally: &mut Tally,
 ) -> Result<(), String> {
@@ -75,7 +94,7 @@ fn cycle(
             .other(format!("no {acks} acknowledgements within 20 s"));
     }
     let earlier = world.launch.data.with_extension("earlier");
-    if slice.control {
+    if wrong == Wrong::PutBack {
         // Nothing may change while it is copied.
         server.signal(Signal::STOP);
         let copied = copy(&world.launch.data, &earlier);
@@ -86,7 +105,7 @@ fn cycle(
     thread::sleep(Duration::from_micros(random.below(20_000)));
     server.kill();
     world.end(load);
-    if slice.control {
+    if wrong == Wrong::PutBack {
         fs::remove_dir_all(&world.launch.data).map_err(|error| error.to_string())?;
         fs::rename(&earlier, &world.launch.data).map_err(|error| error.to_string())?;
     } else if random.chance(15) {

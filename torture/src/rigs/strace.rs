@@ -1,0 +1,180 @@
+//! System calls that fail, or after which the server is dead, one at a time.
+//!
+//! strace counts the calls of each thread by itself, so `when=3` may hit once in each; what was
+//! really hit is read from what it writes.
+
+use std::ffi::OsString;
+use std::fs;
+use std::time::Duration;
+
+use crate::http::Client;
+use crate::load::{Load, Shape};
+use crate::native;
+use crate::random::Random;
+use crate::rig::{Context, Rig, Slice, Tally, World, lacking};
+
+pub(crate) const RIG: Rig = Rig {
+    name: "strace",
+    about: "EIO, ENOSPC, EROFS or death at one system call, or at all from one on",
+    control: "all syncs answer without having synced, on a disk that loses power",
+    missing: || lacking(true, true, &["strace"]),
+    run,
+    ci_cycles: 30,
+    control_cycles: 6,
+};
+
+/// Faults to one data directory.
+const GENERATION: u64 = 12;
+/// The calls that change the disk, and up to which call of a thread it is worth trying.
+const CALLS: [(&str, u64); 9] = [
+    ("fdatasync", 120),
+    ("pwritev", 120),
+    ("fsync", 12),
+    ("openat", 40),
+    ("fallocate", 6),
+    ("renameat", 6),
+    ("unlinkat", 4),
+    ("mkdirat", 4),
+    ("pwrite64,ftruncate", 12),
+];
+const FAULTS: [&str; 4] = ["error=EIO", "error=ENOSPC", "error=EROFS", "signal=SIGKILL"];
+
+fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
+    if slice.control {
+        return super::crashfs::with_wrapper(
+            context,
+            slice,
+            &strace("fdatasync,fsync", "retval=0", None),
+        );
+    }
+    let mut tally = Tally::default();
+    while slice.goes_on(&tally) {
+        let mut random = context.random("strace", slice.first + tally.cycles);
+        let directory = context
+            .place
+            .fresh("strace")
+            .map_err(|error| error.to_string())?;
+        let launch = context.launch(&directory.join("data"), &directory);
+        let mut world = World::new(launch, Shape::default(), &mut random);
+        for _ in 0..GENERATION {
+            if !slice.goes_on(&tally) {
+                break;
+            }
+            tally.cycles += 1;
+            cycle(&mut world, &directory, &mut random, &mut tally)?;
+        }
+        world.close(&mut tally);
+    }
+    Ok(tally)
+}
+
+/// The words in front of the server's; what was injected goes to `out`.
+fn strace(calls: &str, fault: &str, out: Option<&std::path::Path>) -> Vec<OsString> {
+    let out = out.map_or_else(|| OsString::from("/dev/null"), OsString::from);
+    let mut words: Vec<OsString> = ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o"]
+        .map(OsString::from)
+        .into();
+    words.push(out);
+    words.extend([
+        "-e".into(),
+        format!("trace={calls}").into(),
+        "-e".into(),
+        format!("inject={calls}:{fault}").into(),
+    ]);
+    words
+}
+
+fn cycle(
+    world: &mut World,
+    directory: &std::path::Path,
+    random: &mut Random,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    let (calls, last) = CALLS
+        .get(random.below(CALLS.len() as u64) as usize)
+        .copied()
+        .unwrap_or(CALLS[0]);
+    let fault = FAULTS
+        .get(random.below(FAULTS.len() as u64) as usize)
+        .copied()
+        .unwrap_or(FAULTS[0]);
+    let when = random.between(1, last + 1);
+    let on = if random.chance(40) && !fault.contains("KILL") {
+        "+"
+    } else {
+        ""
+    };
+    let spec = format!("{fault}:when={when}{on}");
+    let out = directory.join("strace");
+    let before = tally.findings.count();
+
+    let mut died = false;
+    world.launch.wrapper = strace(calls, &spec, Some(&out));
+    let started = world.launch.start();
+    world.launch.wrapper.clear();
+    match started {
+        Ok(mut server) => {
+            let load = world.load(server.address());
+            let oracle = std::sync::Arc::clone(&world.oracle);
+            let goal = oracle.acknowledged() + 400;
+            let refusals = |load: &Load| {
+                [500, 503, 507]
+                    .map(|status| load.meter.count(status))
+                    .iter()
+                    .sum::<u64>()
+            };
+            let _enough = Load::wait(Duration::from_millis(1_500), || {
+                server.ended().is_some() || refusals(&load) > 30 || oracle.acknowledged() >= goal
+            });
+            let files_open = !calls.contains("openat");
+            if server.ended().is_none() && refusals(&load) > 0 && files_open {
+                tally.count("refusing", 1.0);
+                // What is refused is refused, and what is there is served.
+                let mut client = Client::new(server.address());
+                let read = native::read(&mut client, 0, true, 0, |_| {});
+                if let Err(error) = read.and(native::last_id(&mut client)) {
+                    tally
+                        .findings
+                        .other(format!("no reads after {calls} {spec}: {error}"));
+                }
+            } else if server.ended().is_some() {
+                died = true;
+                tally.count("died", 1.0);
+                if !fault.contains("KILL") {
+                    tally
+                        .findings
+                        .other(format!("the server died of {calls} {spec}"));
+                }
+            }
+            server.kill();
+            world.end(load);
+        }
+        Err(refused) => {
+            died = refused.status.is_some();
+            tally.count("refused_to_start", 1.0);
+            if refused.status.is_none() {
+                tally
+                    .findings
+                    .other(format!("hangs at start with {calls} {spec}: {refused}"));
+            }
+        }
+    }
+    let injected = fs::read_to_string(&out)
+        .unwrap_or_default()
+        .matches("INJECTED")
+        .count();
+    tally.count("injected", injected as f64);
+    tally.count("cycles_hit", f64::from(u8::from(injected > 0 || died)));
+    let _gone = fs::remove_file(&out);
+
+    if let Some(server) = world.start(&mut tally.findings) {
+        server.kill();
+    }
+    if tally.findings.count() > before {
+        tally
+            .findings
+            .words
+            .push(format!("… that was after {calls} {spec}"));
+    }
+    Ok(())
+}
