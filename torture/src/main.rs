@@ -30,7 +30,9 @@ use crate::rig::{Context, Rig, Slice, Tally};
 const SLICE_MAX: Duration = Duration::from_secs(300);
 /// How long `ci` may take in all.
 const CI_MAX: Duration = Duration::from_secs(170);
-/// How long a rig takes that was given neither cycles nor time.
+/// How long a rig of `ci` may take if that much time is left.
+const CI_RIG_MAX: Duration = Duration::from_secs(40);
+/// How many cycles a rig runs that was given neither cycles nor time.
 const CYCLES_DEFAULT: u64 = 20;
 /// How long a control may take.
 const CONTROL_MAX: Duration = Duration::from_secs(120);
@@ -63,7 +65,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
 
-    /// The server [default: target/release/strandlog, or debug]
+    /// The server [default: the one in target/ that was built last, or else a debug build]
     #[arg(long, value_name = "FILE", env = "STRANDLOG_TORTURE_BINARY")]
     binary: Option<PathBuf>,
 
@@ -160,17 +162,23 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         let left = end.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(rigs.len() - index).unwrap_or(1);
         let (cycles, until) = if arguments.rig == "ci" {
-            (rig.ci_cycles, Instant::now() + share)
+            // The long ones come first, and the others need less than their share.
+            (
+                rig.ci_cycles,
+                Instant::now() + left.min(share.max(CI_RIG_MAX)),
+            )
         } else if arguments.hours.is_some() {
             (u64::MAX, Instant::now() + share)
         } else {
             (arguments.cycles.unwrap_or(CYCLES_DEFAULT), end)
         };
-        if run.rig(rig, cycles, until)? {
-            counts.0 += 1;
-        } else {
-            counts.1 += 1;
-            well = false;
+        match run.rig(rig, cycles, until)? {
+            Outcome::Passed => counts.0 += 1,
+            Outcome::Failed => {
+                counts.1 += 1;
+                well = false;
+            }
+            Outcome::NotRun => counts.2 += 1,
         }
     }
     println!(
@@ -188,6 +196,14 @@ fn plan_time(arguments: &Arguments) -> Duration {
     }
 }
 
+/// What came of a rig.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+    NotRun,
+}
+
 /// A run with what all of its rigs share.
 #[derive(Debug)]
 struct Run<'a> {
@@ -198,13 +214,31 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs a rig and its control; whether all is well.
-    fn rig(&self, rig: &Rig, cycles: u64, until: Instant) -> Result<bool, String> {
+    /// Runs a rig and its control.
+    fn rig(&self, rig: &Rig, cycles: u64, until: Instant) -> Result<Outcome, String> {
         let mut first = match self.file {
             Some(file) if self.resumes => results::done(file, rig.name, self.context.seed)?,
             _ => 0,
         };
+        if first >= cycles || Instant::now() >= until {
+            let why = if first >= cycles {
+                "all is done"
+            } else {
+                "no time is left"
+            };
+            let verdict = format!("skipped: {why}");
+            self.tell(
+                rig,
+                false,
+                first,
+                &Tally::default(),
+                Duration::ZERO,
+                verdict,
+            )?;
+            return Ok(Outcome::NotRun);
+        }
         let mut well = self.control(rig)?;
+        let start = first;
         while first < cycles && Instant::now() < until && !interrupt::came() {
             let slice = Slice {
                 first,
@@ -225,7 +259,11 @@ impl Run<'_> {
             }
             first += tally.cycles;
         }
-        Ok(well && !interrupt::came())
+        Ok(if well && first > start && !interrupt::came() {
+            Outcome::Passed
+        } else {
+            Outcome::Failed
+        })
     }
 
     /// Runs the control; whether it was noticed.
@@ -286,18 +324,30 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// The server that was named, or the one that was built last, or one that is built for this.
 fn binary(arguments: &Arguments) -> Result<PathBuf, String> {
-    let given = arguments.binary.clone();
+    let found = |path: &Path| {
+        path.canonicalize()
+            .map_err(|error| format!("{}: {error}", path.display()))
+    };
+    if let Some(path) = &arguments.binary {
+        return found(path);
+    }
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let built = ["release", "debug"].map(|profile| target.join(profile).join("strandlog"));
-    given
-        .into_iter()
-        .chain(built)
-        .find(|path| path.is_file())
-        .ok_or_else(|| "no server: build it first, or name it with --binary".to_owned())?
-        .canonicalize()
-        .map_err(|error| error.to_string())
+    let made = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
+    if let Some(path) = built
+        .iter()
+        .filter(|path| path.is_file())
+        .max_by_key(|path| made(path))
+    {
+        return found(path);
+    }
+    let manifest = root().join("Cargo.toml");
+    let words = ["build", "--quiet", "--bin", "strandlog", "--manifest-path"].map(AsRef::as_ref);
+    place::run("cargo", words.into_iter().chain([manifest.as_os_str()]))?;
+    found(&target.join("debug/strandlog"))
 }
 
 /// What the repository is at, and whether something was changed since.

@@ -170,6 +170,22 @@ pub(crate) fn checkpoint(client: &mut Client, name: &str) -> io::Result<u64> {
     number(client, &format!("{LOG}/consumers/{name}"), "checkpoint")
 }
 
+/// The first id that is left.
+pub(crate) fn first_id(client: &mut Client) -> io::Result<u64> {
+    number(client, LOG, "firstId")
+}
+
+/// Lets go of all segments that are not needed to keep `events` events.
+pub(crate) fn retain(client: &mut Client, events: u64) -> io::Result<()> {
+    ok(client.send(Call {
+        method: "PUT",
+        path: LOG,
+        headers: &[("Content-Type", "application/json")],
+        body: &format!("{{\"retention\":{{\"maxEvents\":{events}}}}}"),
+    })?)
+    .map(drop)
+}
+
 /// The last id of the log.
 pub(crate) fn last_id(client: &mut Client) -> io::Result<u64> {
     number(client, LOG, "lastId")

@@ -15,6 +15,10 @@ use crate::native::{self, Receipt, Shown};
 /// How many findings are told in words; the others are counted.
 const WORDS_MAX: usize = 12;
 
+/// How often, and after what pause, reading is begun anew if retention removed what was to be read.
+const EXPIRED_TRIES: u32 = 20;
+const EXPIRED_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// What was found, by kind. All zero is what is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
@@ -140,6 +144,8 @@ struct Told {
     /// By id, the hash of what a reader was shown.
     shown: BTreeMap<u64, u64>,
     consumers: BTreeMap<String, Place>,
+    /// At least so many events are kept; none: all are.
+    retained: Option<u64>,
     findings: Findings,
 }
 
@@ -246,6 +252,11 @@ impl Oracle {
         self.told().consumers.insert(name.to_owned(), place);
     }
 
+    /// Events may go from the front, but for the last `events`.
+    pub(crate) fn let_go_but(&self, events: u64) {
+        self.told().retained = Some(events);
+    }
+
     /// Something was found by somebody else.
     pub(crate) fn find(&self, words: impl Into<String>) {
         self.told().findings.other(words);
@@ -254,31 +265,29 @@ impl Oracle {
     /// Compares all that the server has with all that clients were told. What was found since the
     /// last call is in the result, too.
     pub(crate) fn check(&self, client: &mut Client) -> Findings {
-        let mut comparison = Comparison::default();
-        let mut broken = None;
-        let end = native::last_id(client);
-        match &end {
-            Ok(end) => {
-                let mut after = 0;
-                while after < *end {
-                    match native::read(client, after, true, 0, |event| comparison.take(&event)) {
-                        Ok(last) if last > after => after = last,
-                        Ok(_) => break,
-                        Err(error) => {
-                            broken = Some(format!("cannot read after {after}: {error}"));
-                            break;
-                        }
-                    }
-                }
+        let retained = self.told().retained;
+        let (mut comparison, mut end, mut broken) = compare(client, retained.is_some());
+        for _ in 0..EXPIRED_TRIES {
+            // Retention may have been faster than we are.
+            if retained.is_none() || broken.as_ref().is_none_or(|broken| !broken.contains("410")) {
+                break;
             }
-            Err(error) => broken = Some(format!("cannot ask for the end: {error}")),
+            std::thread::sleep(EXPIRED_PAUSE);
+            (comparison, end, broken) = compare(client, true);
         }
+        let first = comparison.first_id;
         let mut told = self.told();
         let mut findings = std::mem::take(&mut told.findings);
         if let Some(broken) = broken {
             findings.other(broken);
         }
-        comparison.finish(&told, end.unwrap_or(0), &mut findings);
+        if retained.is_some_and(|retained| (end + 1).saturating_sub(first) < retained.min(end)) {
+            findings.lost += 1;
+            findings.say(format!(
+                "of events up to {end} those from {first} on are left: {retained:?} were to be kept"
+            ));
+        }
+        comparison.finish(&told, end, &mut findings);
         for (name, place) in &told.consumers {
             if !place.defined {
                 continue;
@@ -307,9 +316,46 @@ impl Oracle {
     }
 }
 
+/// Reads all events that are left: these, the end, and why it is not all.
+fn compare(client: &mut Client, may_expire: bool) -> (Comparison, u64, Option<String>) {
+    let first = match may_expire.then(|| native::first_id(client)) {
+        Some(Ok(first)) => first,
+        _ => 1,
+    };
+    let mut comparison = Comparison {
+        first_id: first,
+        last_id: first - 1,
+        ..Comparison::default()
+    };
+    let end = match native::last_id(client) {
+        Ok(end) => end,
+        Err(error) => {
+            return (
+                comparison,
+                0,
+                Some(format!("cannot ask for the end: {error}")),
+            );
+        }
+    };
+    let mut after = first - 1;
+    while after < end {
+        match native::read(client, after, true, 0, |event| comparison.take(&event)) {
+            Ok(last) if last > after => after = last,
+            Ok(_) => break,
+            Err(error) => {
+                let broken = format!("cannot read after {after}: {error}");
+                return (comparison, end, Some(broken));
+            }
+        }
+    }
+    (comparison, end, None)
+}
+
 /// One pass over all events.
 #[derive(Debug, Default)]
 struct Comparison {
+    /// Retention has let go of what is before it.
+    first_id: u64,
     last_id: u64,
     events: BTreeMap<u64, (Option<Origin>, String, u64, u64)>,
     recorded_at: String,
@@ -347,7 +393,7 @@ impl Comparison {
             findings.gaps += 1;
             findings.say(format!("the end is {end}, the last event {}", self.last_id));
         }
-        for (id, (origin, stream, sequence)) in &told.acknowledged {
+        for (id, (origin, stream, sequence)) in told.acknowledged.range(self.first_id..) {
             let there = self.events.get(id);
             let same = there.is_some_and(|(found, at, rank, _)| {
                 *found == Some(*origin) && at == stream && rank == sequence
@@ -360,7 +406,7 @@ impl Comparison {
                 ));
             }
         }
-        for (id, hash) in &told.shown {
+        for (id, hash) in told.shown.range(self.first_id..) {
             if self.events.get(id).is_none_or(|(_, _, _, now)| now != hash) {
                 findings.taken_back += 1;
                 findings.say(format!(
@@ -378,7 +424,9 @@ impl Comparison {
         let mut sequences: HashMap<&str, u64> = HashMap::new();
         let mut open: Option<Origin> = None;
         for (id, (origin, stream, sequence, _)) in &self.events {
-            let next = sequences.entry(stream).or_default();
+            // The earlier ones of the stream may be gone with their segment.
+            let start = if self.first_id > 1 { *sequence } else { 0 };
+            let next = sequences.entry(stream).or_insert(start);
             if *sequence != *next {
                 findings.gaps += 1;
                 findings.say(format!(

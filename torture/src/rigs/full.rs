@@ -29,6 +29,9 @@ const GENERATION: u64 = 10;
 const REFUSAL_MAX: Duration = Duration::from_secs(1);
 /// How long it may take until a publish succeeds once there is room.
 const RECOVERY_MAX: Duration = Duration::from_secs(2);
+/// How many events retention keeps, and how long it may take until it has made room.
+const RETAINED: u64 = 50;
+const RETENTION_MAX: Duration = Duration::from_secs(10);
 /// How long the disk stays full.
 const FULL_TIME: Duration = Duration::from_millis(300);
 /// What is left of the room, in bytes, by turns.
@@ -84,6 +87,9 @@ fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
                     break;
                 }
             }
+            if !slice.control && random.chance(50) {
+                let_go(&world, &mut server, mount.path(), &mut tally)?;
+            }
             world.end(load);
             tally.findings.add(world.check(server.address()));
             server.kill();
@@ -113,35 +119,19 @@ fn fill_and_free(
         return Ok(false);
     }
     let ballast = disk.join("ballast");
-    let file = File::create(&ballast).map_err(|error| error.to_string())?;
     let left = LEFT
         .get(tally.cycles as usize % LEFT.len())
         .copied()
         .unwrap_or(0);
-    let mut taken = 0;
-    // The log takes room at the same time, so it is taken in ever smaller pieces.
-    loop {
-        let free = statvfs(disk).map(|disk| disk.f_bavail * disk.f_bsize);
-        let free = free.map_err(|error| error.to_string())?;
-        let want = free.saturating_sub(left) / 2 / 4096 * 4096;
-        if want == 0 || fallocate(&file, FallocateFlags::empty(), taken, want).is_err() {
-            break;
-        }
-        taken += want;
-    }
-    let rest = statvfs(disk)
-        .map(|disk| disk.f_bavail * disk.f_bsize)
-        .unwrap_or(0);
-    let _whatever_is_left = fallocate(
-        &file,
-        FallocateFlags::empty(),
-        taken,
-        rest.saturating_sub(left).max(1),
-    );
+    fill(disk, &ballast, left)?;
 
     let refused = load.meter.count(507);
     if !Load::wait(Duration::from_secs(20), || load.meter.count(507) > refused) {
         tally.findings.other("no 507 within 20 s on a full disk");
+        return Ok(false);
+    }
+    if !await_quiet(world) {
+        tally.findings.other("a full disk goes on to take events");
         return Ok(false);
     }
     load.meter.take_slowest();
@@ -180,7 +170,6 @@ fn fill_and_free(
         return Ok(false);
     }
 
-    drop(file);
     if !slice.control {
         std::fs::remove_file(&ballast).map_err(|error| error.to_string())?;
     }
@@ -205,4 +194,73 @@ fn fill_and_free(
         .map(|disk| disk.f_bavail * disk.f_bsize)
         .unwrap_or(0);
     Ok(free > 3 << 20)
+}
+
+/// Takes all room but `left` bytes.
+fn fill(disk: &Path, ballast: &Path, left: u64) -> Result<(), String> {
+    let file = File::create(ballast).map_err(|error| error.to_string())?;
+    let mut taken = 0;
+    // The log takes room at the same time, so it is taken in ever smaller pieces.
+    loop {
+        let free = free(disk)
+            .map_err(|error| error.to_string())?
+            .saturating_sub(left);
+        let want = if free > 1 << 20 { free / 2 } else { free } / 4096 * 4096;
+        if want == 0 || fallocate(&file, FallocateFlags::empty(), taken, want).is_err() {
+            return Ok(());
+        }
+        taken += want;
+    }
+}
+
+/// Waits until nothing is acknowledged any more: a small batch may still find room where a larger one
+/// was refused.
+fn await_quiet(world: &World) -> bool {
+    let mut idle = 0;
+    Load::wait(Duration::from_secs(20), || {
+        let before = world.oracle.acknowledged();
+        std::thread::sleep(Duration::from_millis(30));
+        idle = if world.oracle.acknowledged() == before {
+            idle + 1
+        } else {
+            0
+        };
+        idle > 4
+    })
+}
+
+fn free(disk: &Path) -> rustix::io::Result<u64> {
+    statvfs(disk).map(|disk| disk.f_bavail * disk.f_bsize)
+}
+
+/// The last of a disk: it is full, and retention is what makes room.
+fn let_go(
+    world: &World,
+    server: &mut Server,
+    disk: &Path,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    fill(disk, &disk.join("ballast"), 0)?;
+    let acknowledged = world.oracle.acknowledged();
+    if !await_quiet(world) {
+        tally.findings.other("a full disk goes on to take events");
+    }
+    tally.count(
+        "stored_on_the_last_room",
+        (world.oracle.acknowledged() - acknowledged) as f64,
+    );
+    world.oracle.let_go_but(RETAINED);
+    let start = Instant::now();
+    if let Err(error) = native::retain(&mut Client::new(server.address()), RETAINED) {
+        tally
+            .findings
+            .other(format!("retention cannot be set on a full disk: {error}"));
+    } else if !world.await_acks(1, RETENTION_MAX) {
+        tally
+            .findings
+            .other(format!("retention made no room within {RETENTION_MAX:?}"));
+    } else {
+        tally.at_most("slowest_retention_s", start.elapsed().as_secs_f64());
+    }
+    Ok(())
 }
