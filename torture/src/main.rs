@@ -69,6 +69,10 @@ struct Arguments {
     #[arg(long, value_name = "FILE", env = "STRANDLOG_TORTURE_BINARY")]
     binary: Option<PathBuf>,
 
+    /// Where copies of data directories go that the server refuses, to be looked at
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+
     /// Where temporary directories are made [default: the system's]
     #[arg(long, value_name = "DIR", env = "STRANDLOG_TORTURE_DIR")]
     dir: Option<PathBuf>,
@@ -127,6 +131,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         binary: binary(arguments)?,
         config: None,
         seed,
+        keep: arguments.keep.clone(),
     };
     context.configure()?;
     let commit = commit();

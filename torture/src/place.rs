@@ -73,6 +73,8 @@ fn sweep(base: &Path) {
 
 /// Unmounts, detaches and removes whatever is at `root`.
 fn clear(root: &Path) {
+    // Once its file system is unmounted, a device's file cannot be told by its path any more.
+    let devices = loops_of(root);
     // What was mounted last may lie in what was mounted first.
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for mount in mounts.lines().rev() {
@@ -82,7 +84,7 @@ fn clear(root: &Path) {
             let _gone = unmount(path, UnmountFlags::DETACH);
         }
     }
-    for device in loops_of(root) {
+    for device in devices {
         let _detached = run("losetup", ["-d".as_ref(), device.as_os_str()]);
     }
     let _removed = fs::remove_dir_all(root);

@@ -48,6 +48,8 @@ pub(crate) struct Context {
     pub(crate) config: Option<PathBuf>,
     /// Everything random follows from it.
     pub(crate) seed: u64,
+    /// Where data directories go that the server refuses, for somebody to look at.
+    pub(crate) keep: Option<PathBuf>,
 }
 
 /// A part of a run.
@@ -122,6 +124,7 @@ impl Context {
             data: data.to_owned(),
             stderr: directory.join("stderr"),
             wrapper: Vec::new(),
+            keep: self.keep.clone(),
             environment: Vec::new(),
         }
     }
@@ -185,8 +188,23 @@ impl World {
             Err(refused) => {
                 findings.add(self.oracle.take_findings());
                 findings.other(format!("no start: {refused}"));
+                self.keep();
                 None
             }
+        }
+    }
+
+    /// Copies the data directory to where it is kept.
+    fn keep(&self) {
+        let Some(keep) = &self.launch.keep else {
+            return;
+        };
+        let name = format!("data-{}-{}", std::process::id(), self.oracle.acknowledged());
+        let to = keep.join(name);
+        let _made = fs::create_dir_all(keep);
+        let words = ["-r".as_ref(), self.launch.data.as_os_str(), to.as_os_str()];
+        if let Err(error) = crate::place::run("cp", words) {
+            eprintln!("cannot keep the data directory: {error}");
         }
     }
 

@@ -1,13 +1,14 @@
 //! A sync that failed on a real file system: the kernel's cache shows data that the device never
 //! got, to a restarted server too. What is acknowledged after that must be on the device.
 
+use std::thread;
 use std::time::Duration;
 
 use super::device::{Device, Kind};
 use crate::load::{Load, Shape};
 use crate::random::Random;
 use crate::rig::{Context, Rig, Slice, Tally, World, lacking};
-use crate::server::last_lines;
+use crate::server::{Server, last_lines};
 
 pub(crate) const RIG: Rig = Rig {
     name: "fsyncgate",
@@ -35,6 +36,7 @@ fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
         let mut world = World::new(launch, Shape::default(), &mut random);
         tally.cycles += 1;
         tally.count(if xfs { "xfs" } else { "ext4" }, 1.0);
+        let before = tally.findings.count();
         let stack = device.mount()?;
         fail_and_restart(&device, &mut world, slice, &mut random, &mut tally)?;
         device.fs.release();
@@ -47,6 +49,13 @@ fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
                 stack.unmount()?;
             }
             Err(error) => tally.findings.other(format!("no mount: {error}")),
+        }
+        if tally.findings.count() > before {
+            let places = ["first", "second"].map(|name| world.oracle.place(name));
+            tally
+                .findings
+                .words
+                .push(format!("… that was on {kind:?}, consumers {places:?}"));
         }
         tally.count("calls_failed", device.fs.figures().1 as f64);
     }
@@ -67,6 +76,22 @@ fn fail_and_restart(
     let load = world.load(server.address());
     world.await_acks(random.between(20, 200), Duration::from_secs(20));
     device.fs.fail_writes(true);
+    if random.chance(30) {
+        // The device is well again before the server has told anybody: a sync that is tried again
+        // succeeds, and has not done its work.
+        let failed = device.fs.figures().1;
+        if Load::wait(Duration::from_secs(5), || device.fs.figures().1 > failed) {
+            tally.count("syncs_failed", 1.0);
+        }
+        device.fs.fail_writes(false);
+        let told = world.oracle.acknowledged();
+        thread::sleep(Duration::from_millis(random.between(50, 500)));
+        tally.count(
+            "went_on_without_restart",
+            f64::from(u8::from(world.oracle.acknowledged() > told)),
+        );
+        return cut(device, server, world, load);
+    }
     if Load::wait(Duration::from_secs(5), || load.meter.count(503) > 0) {
         tally.count("syncs_failed", 1.0);
     }
@@ -77,18 +102,12 @@ fn fail_and_restart(
     // The file system may have given up as well, and is read-only: then nothing is acknowledged.
     let before = world.oracle.acknowledged();
     match world.launch.start() {
-        Ok(mut server) => {
+        Ok(server) => {
             tally.findings.add(world.check(server.address()));
             device.fs.lie_about_files(slice.control);
             let load = world.load(server.address());
             world.await_acks(random.between(10, 150), Duration::from_secs(3));
-            device.fs.cut();
-            server.kill_soon();
-            device.fs.release();
-            if server.wait(Duration::from_secs(20)).is_none() {
-                return Err("a killed server does not end".to_owned());
-            }
-            world.end(load);
+            cut(device, server, world, load)?;
             if world.oracle.acknowledged() > before {
                 tally.count("went_on", 1.0);
             }
@@ -110,5 +129,17 @@ fn fail_and_restart(
             device.fs.cut();
         }
     }
+    Ok(())
+}
+
+/// The power is lost, and the server with it.
+fn cut(device: &Device, mut server: Server, world: &mut World, load: Load) -> Result<(), String> {
+    device.fs.cut();
+    server.kill_soon();
+    device.fs.release();
+    if server.wait(Duration::from_secs(20)).is_none() {
+        return Err("a killed server does not end".to_owned());
+    }
+    world.end(load);
     Ok(())
 }
