@@ -69,7 +69,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE", env = "STRANDLOG_TORTURE_BINARY")]
     binary: Option<PathBuf>,
 
-    /// Where copies of data directories go that the server refuses, to be looked at
+    /// Where copies of data directories go with which something is wrong at the end, to be looked at
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 

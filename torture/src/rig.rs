@@ -48,7 +48,7 @@ pub(crate) struct Context {
     pub(crate) config: Option<PathBuf>,
     /// Everything random follows from it.
     pub(crate) seed: u64,
-    /// Where data directories go that the server refuses, for somebody to look at.
+    /// Where data directories go with which something is wrong, for somebody to look at.
     pub(crate) keep: Option<PathBuf>,
 }
 
@@ -188,14 +188,13 @@ impl World {
             Err(refused) => {
                 findings.add(self.oracle.take_findings());
                 findings.other(format!("no start: {refused}"));
-                self.keep();
                 None
             }
         }
     }
 
-    /// Copies the data directory to where it is kept.
-    fn keep(&self) {
+    /// Copies the data directory, and what the servers said, to where it is kept.
+    pub(crate) fn keep(&self) {
         let Some(keep) = &self.launch.keep else {
             return;
         };
@@ -203,6 +202,7 @@ impl World {
         let to = keep.join(name);
         let _made = fs::create_dir_all(keep);
         let words = ["-r".as_ref(), self.launch.data.as_os_str(), to.as_os_str()];
+        let _said = fs::copy(&self.launch.stderr, to.with_extension("stderr"));
         if let Err(error) = crate::place::run("cp", words) {
             eprintln!("cannot keep the data directory: {error}");
         }
@@ -233,6 +233,7 @@ impl World {
     /// The last start: everything is compared once more, the server is stopped as it should be, and
     /// every byte is verified.
     pub(crate) fn close(&self, tally: &mut Tally) {
+        let before = tally.findings.count();
         if let Some(mut server) = self.start(&mut tally.findings) {
             server.signal(rustix::process::Signal::TERM);
             match server.wait(Duration::from_secs(10)) {
@@ -246,6 +247,9 @@ impl World {
             self.verify(&mut tally.findings);
         }
         self.listen(&mut tally.findings);
+        if tally.findings.count() > before {
+            self.keep();
+        }
         tally.acknowledged += self.oracle.acknowledged();
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct Launch {
     pub(crate) stderr: PathBuf,
     /// Commands in front of the binary, such as `strace` with its arguments.
     pub(crate) wrapper: Vec<OsString>,
-    /// Where the data directory is copied to if the server refuses it.
+    /// Where the data directory is copied to if something is wrong with it at the end.
     pub(crate) keep: Option<PathBuf>,
     /// Variables of its environment.
     pub(crate) environment: Vec<(String, OsString)>,

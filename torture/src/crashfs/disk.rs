@@ -238,14 +238,6 @@ impl Disk {
         }
     }
 
-    /// Forgets what a failed sync left: reads go on to show it, and no later sync brings it to the
-    /// device.
-    pub(crate) fn mark_clean(&mut self, ino: u64) {
-        if let Some(file) = self.file_mut(ino) {
-            file.unsafe_pages.clear();
-        }
-    }
-
     /// The power is lost: what is left is chosen by `random`, and is all there is from here on.
     pub(crate) fn cut(&mut self, random: &mut Random) {
         // Some cuts keep nearly everything, some nearly nothing: the extremes are rare otherwise.

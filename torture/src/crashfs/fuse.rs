@@ -269,7 +269,6 @@ impl Filesystem for Face {
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         if self.fails() {
-            self.0.state().disk.mark_clean(ino.0);
             return reply.error(Errno::EIO);
         }
         answer!(reply, self.sync(ino, Lie::Files), () => reply.ok());

@@ -146,8 +146,8 @@ impl CrashFs {
         self.changed.notify_all();
     }
 
-    /// Has writes and syncs fail, or not any more. As on a real disk, what was written before and not
-    /// synced is gone with the first failed sync, and nothing says so later.
+    /// Has writes and syncs fail, or not any more. What was written before stays to be synced: a sync of
+    /// one file that fails must not take back what another one is told to be safe.
     pub(crate) fn fail_writes(&self, fail: bool) {
         self.state().writes_fail = fail;
     }
