@@ -30,6 +30,7 @@
 //! for the writer between two syncs is some forty bytes of checksum a record.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::batch::{Batch, Receipt};
@@ -41,10 +42,12 @@ use crate::format::segment::{HEADER_LEN, SegmentHeader, SegmentKind};
 use crate::options::{Durability, Options};
 use crate::position::{Direction, EventId};
 use crate::queue::Taken;
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentList};
 use crate::shared::{Health, Shared};
 use crate::storage::{Storage, StorageFile, is_full};
-use crate::tags::{TagError, TagWriter};
+use crate::tags::{ID_MAX, TagError, TagWriter};
 use crate::tail::{self, Tail};
 use crate::ticket::Ticket;
 
@@ -166,7 +169,7 @@ impl Writer {
             match request {
                 Request::Append { batch, ticket } => self.append(batch, ticket),
                 Request::Flush { ticket } => {
-                    let committed = self.commit();
+                    let committed = self.commit().and_then(|()| self.name_tail());
                     ticket.answer(committed.and_then(|()| self.make_durable()));
                 }
                 Request::Close { ticket } => {
@@ -276,6 +279,9 @@ impl Writer {
             .ok_or(AppendError::IdsSpent)?;
         // The id after the last must exist too: it is the published end.
         let next = last_id.next().ok_or(AppendError::IdsSpent)?;
+        if next.get() > ID_MAX {
+            return Err(AppendError::IdsSpent);
+        }
         self.judge_conditions(batch)?;
         let mark = self.tags.mark();
         match self.rank(batch) {
@@ -433,6 +439,18 @@ impl Writer {
             // What the log does not promise to survive is readable before it does.
             self.publish();
         }
+        #[cfg(feature = "sabotage")]
+        if self.shared.options.has(Sabotage::ReadersSeeUnsynced) {
+            self.publish();
+        }
+        #[cfg(feature = "sabotage")]
+        let waiting = if self.shared.options.has(Sabotage::AckBeforeSync) {
+            self.shared.note_durable(self.next);
+            self.answer(waiting);
+            Vec::new()
+        } else {
+            waiting
+        };
         // Those who asked for less than the log gives need not wait for the sync.
         self.answer(early);
         if must_sync && let Err(error) = self.sync() {
@@ -458,6 +476,13 @@ impl Writer {
             .map_or(self.next, |member| member.receipt.first_id);
         let record_count = u32::try_from(records).map_err(|_| std::io::ErrorKind::InvalidInput)?;
         self.is_clean = false;
+        #[cfg(feature = "sabotage")]
+        if self.shared.options.has(Sabotage::BatchNotAtomic)
+            && self.tail.room()
+                >= (pieces.concat().len() + records * batch_format::HEADER_LEN) as u64
+        {
+            return self.write_one_by_one(group);
+        }
         self.tail.write(first, record_count, &pieces)?;
         let counters = &self.shared.counters;
         counters.commits.add(1);
@@ -469,10 +494,33 @@ impl Writer {
         Ok(())
     }
 
+    #[cfg(feature = "sabotage")]
+    fn write_one_by_one(&mut self, group: &[Member]) -> std::io::Result<()> {
+        for member in group {
+            let mut id = member.receipt.first_id;
+            for draft in &member.batch.drafts {
+                let bytes = member
+                    .batch
+                    .buffer
+                    .get(draft.start..draft.start + draft.len);
+                self.tail.write(id, 1, &[bytes.unwrap_or_default()])?;
+                id = id.next().unwrap_or(EventId::MAX);
+            }
+        }
+        Ok(())
+    }
+
     fn sync(&mut self) -> std::io::Result<()> {
         let clock = &self.shared.options.clock;
         let started_us = clock.now_us();
-        self.tail.sync()?;
+        let synced = self.tail.sync();
+        #[cfg(feature = "sabotage")]
+        let synced = if self.shared.options.has(Sabotage::FailedSyncRetried) {
+            synced.or_else(|_| self.tail.sync())
+        } else {
+            synced
+        };
+        synced?;
         self.synced_at_us = clock.now_us();
         self.shared.counters.syncs.add(1);
         self.shared
@@ -524,6 +572,14 @@ impl Writer {
         if self.tail.offset() > half && is_wanted() {
             self.shared.upkeep.notify();
         }
+    }
+
+    /// Gives an empty tail a name that is durable for certain.
+    fn name_tail(&mut self) -> Result<(), AppendError> {
+        if self.tail.is_unnamed() {
+            self.roll()?;
+        }
+        Ok(())
     }
 
     /// Makes everything written durable.
@@ -608,12 +664,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Puts a new segment in the place of a tail without records, which is too short for a batch: it
-    /// was made when the log had shorter segments. The new one has the same first id, and so the
-    /// same name.
+    /// Puts a new segment in the place of a tail without records: one that is too short for a batch,
+    /// since the log had shorter segments when it was made, or one whose name may not be durable.
+    /// The new one has the same first id, and so the same name.
     fn replace_empty(&mut self, file: &Arc<dyn StorageFile>) -> std::io::Result<()> {
         let (active, tail) = open_segment(&self.shared, file, self.next, self.recorded_at_us)?;
         self.shared.replace_tail(None, &active);
+        self.shared.is_tail_unnamed.store(false, Ordering::Release);
         self.active = active;
         self.tail = tail;
         Ok(())
@@ -628,7 +685,10 @@ impl Writer {
             TagError::Io(_)
             | TagError::Missing { .. }
             | TagError::Damaged(_)
-            | TagError::RankGap { .. } => self.not_ready(error),
+            | TagError::RankGap { .. } => {
+                self.shared.fail_on_name_trouble();
+                self.not_ready(error)
+            }
         }
     }
 
@@ -710,11 +770,17 @@ pub(crate) fn begin_segment(
     };
     let active = ActiveSegment::new(header, Arc::clone(file));
     let tail = Tail::new(Arc::clone(file), header, chain, new_salt(options), None);
+    #[cfg(feature = "sabotage")]
+    let tail = crate::sabotage::planted(tail, options);
     Ok((active, tail))
 }
 
 /// A salt for this open of the log.
 pub(crate) fn new_salt(options: &Options) -> u32 {
+    #[cfg(feature = "sabotage")]
+    if options.has(Sabotage::OldBytesLeft) {
+        return 0;
+    }
     let [a, b, c, d, ..] = options.entropy.next_u64().to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }

@@ -76,6 +76,8 @@ mod position;
 mod queue;
 mod records;
 mod recovery;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod scan;
 mod segment;
 mod shared;
@@ -103,6 +105,8 @@ pub use options::{
 pub use position::{Direction, EventId, NotAnEventId};
 pub use records::Records;
 pub use recovery::RecoveryReport;
+#[cfg(feature = "sabotage")]
+pub use sabotage::Sabotage;
 pub use scan::{RawScan, Scan};
 pub use shared::Health;
 pub use stats::Stats;

@@ -11,13 +11,16 @@ use crate::error::{Damage, OpenError};
 use crate::format::batch::Mark;
 use crate::format::names::{self, FileName};
 use crate::format::record;
-use crate::format::segment::{HeaderFault, SegmentHeader, SegmentKind, VERSION};
+use crate::format::segment::{HEADER_LEN, HeaderFault, SegmentHeader, SegmentKind, VERSION};
 use crate::options::{Background, Options, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
 use crate::position::EventId;
 use crate::recovery::{self, Ending, RecoveryReport};
 use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentList};
 use crate::shared::{Parts, Shared};
-use crate::storage::{Access, DirectoryLock, EntryKind, Storage, StorageFile, read_exact_at};
+use crate::storage::{
+    Access, DirectoryLock, EntryKind, NameTrouble, Storage, StorageFile, WatchedNames,
+    read_exact_at,
+};
 use crate::tags::{Span, TagIndex, TagWriter, tag_hash};
 use crate::tail::{self, Tail};
 use crate::upkeep;
@@ -45,6 +48,13 @@ struct Listing {
     has_derived: bool,
 }
 
+/// The log's directory, and the right to it.
+struct Place {
+    storage: Arc<dyn Storage>,
+    names: Arc<NameTrouble>,
+    lock: DirectoryLock,
+}
+
 /// The tail as it was found.
 struct FoundTail {
     file: Arc<dyn StorageFile>,
@@ -57,6 +67,11 @@ struct FoundTail {
 
 pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Opened, OpenError> {
     check(&options)?;
+    let watched = WatchedNames::new(storage);
+    #[cfg(feature = "sabotage")]
+    let watched = watched.planted(&options);
+    let names = watched.trouble();
+    let storage: Arc<dyn Storage> = Arc::new(watched);
     // Before the lock, which leaves a file behind: a foreign directory is not touched.
     list(&storage)?.refuse_foreign()?;
     let lock = storage.lock().map_err(|error| match error.kind() {
@@ -68,7 +83,12 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Opened
     match listing.segments.last().copied() {
         Some((first, _)) => {
             let tail = find_tail(&storage, first)?;
-            open_existing(storage, options, lock, &listing, tail)
+            let place = Place {
+                storage,
+                names,
+                lock,
+            };
+            open_existing(place, options, &listing, tail)
         }
         None if listing.has_derived => Err(OpenError::Damaged(Damage {
             file: names::segment(EventId::FIRST),
@@ -77,7 +97,14 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Opened
             last_id: None,
             what: "there are index or checkpoint files, but no segment is left".to_owned(),
         })),
-        None => begin(storage, options, lock, &listing),
+        None => {
+            let place = Place {
+                storage,
+                names,
+                lock,
+            };
+            begin(place, options, &listing)
+        }
     }
 }
 
@@ -129,12 +156,34 @@ impl Listing {
         }
     }
 
-    fn remove_temporary(&self, storage: &Arc<dyn Storage>) -> io::Result<()> {
+    fn has_segment(&self, first: EventId) -> bool {
+        let firsts = self.segments.binary_search_by_key(&first, |(it, _)| *it);
+        firsts.is_ok()
+    }
+
+    /// Removes what is not part of the log (any more), and the indexes of segments that are not.
+    fn remove_leftovers(&self, storage: &Arc<dyn Storage>) -> io::Result<()> {
+        for name in &self.temporary {
+            // An expired segment on its way out. If the sync that was to prove its departure failed,
+            // only another departure can be proved.
+            if let Some(first) = names::parse_leaving(name)
+                && !self.has_segment(first)
+            {
+                storage.rename(name, &names::segment(first))?;
+                storage.rename(&names::segment(first), name)?;
+            }
+        }
+        // Names that the last process did not live to sync are what this one builds on.
+        storage.sync_names()?;
         for name in &self.temporary {
             storage.remove(name)?;
         }
-        // Names that the last process did not live to sync are what this one builds on.
-        storage.sync_names()
+        for first in &self.indexed {
+            if !self.has_segment(*first) {
+                storage.remove(&names::index(*first))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -180,12 +229,16 @@ fn find_tail(storage: &Arc<dyn Storage>, first: EventId) -> Result<FoundTail, Op
 }
 
 fn open_existing(
-    storage: Arc<dyn Storage>,
+    place: Place,
     options: Options,
-    lock: DirectoryLock,
     listing: &Listing,
     tail: FoundTail,
 ) -> Result<Opened, OpenError> {
+    let Place {
+        storage,
+        names,
+        lock,
+    } = place;
     let FoundTail {
         file,
         bytes,
@@ -193,6 +246,8 @@ fn open_existing(
         ending,
         places,
     } = tail;
+    #[cfg(feature = "sabotage")]
+    let (ending, places) = crate::sabotage::resync(&options, &bytes, &header, ending, places);
     let log_id = header.log_id;
     let end = ending.chain.next;
     // A tail without records knows the time of the last one before it by its header.
@@ -208,9 +263,11 @@ fn open_existing(
         tail_records: places.len() as u64,
         segments_reindexed: 0,
     };
+    #[cfg(feature = "sabotage")]
+    let ending = crate::sabotage::taken_for_settled(&options, ending);
     let mut chain = ending.chain;
     tail::settle(&*file, &bytes, &mut chain, ending.dirty_end)?;
-    listing.remove_temporary(&storage)?;
+    listing.remove_leftovers(&storage)?;
     file.freeze(chain.offset as u64);
 
     let is_sealed = ending.mark == Some(Mark::Seal);
@@ -229,14 +286,40 @@ fn open_existing(
         active_first.get(),
     )?);
     let mut tag_writer = TagWriter::new(Arc::clone(&tags));
+    // A batch is written only when the file's name is durable, so whatever stands behind the header
+    // proves the name.
+    let is_unnamed = ending.dirty_end <= HEADER_LEN;
+    #[cfg(feature = "sabotage")]
+    let is_unnamed = is_unnamed && !options.has(crate::Sabotage::FailedNameSyncForgiven);
     let (active, tail) = if is_sealed {
         drop(file);
         let file = tail::prepare(&storage, &options)?;
         begin_segment(&storage, &options, log_id, &file, end, recorded_at_us)?
     } else {
         let active = ActiveSegment::new(header, Arc::clone(&file));
+        #[cfg(feature = "sabotage")]
+        let before = tag_writer.mark();
         fill(&active, &bytes, &places, &mut tag_writer);
-        (active, Tail::new(file, header, chain, salt, ending.mark))
+        #[cfg(feature = "sabotage")]
+        if options.has(crate::Sabotage::KeysForgotten) {
+            tag_writer.rollback(before);
+        }
+        tag_writer.adopt().map_err(|contradiction| {
+            OpenError::Damaged(Damage {
+                file: names::segment(header.first),
+                offset: HEADER_LEN as u64,
+                first_id: EventId::new(contradiction.id),
+                last_id: EventId::new(contradiction.id),
+                what: contradiction.to_string(),
+            })
+        })?;
+        let mut tail = Tail::new(file, header, chain, salt, ending.mark);
+        if is_unnamed {
+            tail.doubt_name();
+        }
+        #[cfg(feature = "sabotage")]
+        let tail = crate::sabotage::planted(tail, &options);
+        (active, tail)
     };
     drop(bytes);
     let mut segments: Vec<Segment> = sealed
@@ -246,6 +329,8 @@ fn open_existing(
     segments.push(Segment::Active(active.clone()));
     let shared = Arc::new(Shared::new(Parts {
         storage,
+        names,
+        is_tail_unnamed: tail.is_unnamed(),
         options,
         log_id,
         segments: SegmentList::new(segments),
@@ -307,7 +392,6 @@ fn fill(active: &ActiveSegment, bytes: &[u8], places: &[usize], tags: &mut TagWr
             }
         }
     }
-    tags.apply();
 }
 
 /// Indexes again what the last process did not live to write.
@@ -321,13 +405,13 @@ fn reindex(shared: &Shared, report: &mut RecoveryReport) {
     report.segments_reindexed = upkeep::reindex_missing(shared);
 }
 
-fn begin(
-    storage: Arc<dyn Storage>,
-    options: Options,
-    lock: DirectoryLock,
-    listing: &Listing,
-) -> Result<Opened, OpenError> {
-    listing.remove_temporary(&storage)?;
+fn begin(place: Place, options: Options, listing: &Listing) -> Result<Opened, OpenError> {
+    let Place {
+        storage,
+        names,
+        lock,
+    } = place;
+    listing.remove_leftovers(&storage)?;
     let mut log_id = [0; 16];
     let halves = [options.entropy.next_u64(), options.entropy.next_u64()];
     for (place, byte) in log_id
@@ -344,6 +428,8 @@ fn begin(
     let (active, tail) = begin_segment(&storage, &options, log_id, &file, end, 0)?;
     let shared = Arc::new(Shared::new(Parts {
         storage,
+        names,
+        is_tail_unnamed: tail.is_unnamed(),
         options,
         log_id,
         segments: SegmentList::new(vec![Segment::Active(active.clone())]),

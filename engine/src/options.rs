@@ -110,6 +110,9 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Where salts and identities come from.
     pub entropy: Arc<dyn Entropy>,
+    /// A fault to plant, for tests of the tests.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<crate::Sabotage>,
 }
 
 /// The shortest segment, in bytes: its header and room for a few records.
@@ -131,6 +134,8 @@ impl Default for Options {
             background: Background::Threads,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
         }
     }
 }

@@ -12,7 +12,8 @@ pub struct EventId(u64);
 impl EventId {
     /// The id of the first event of an empty log.
     pub const FIRST: Self = Self(1);
-    /// The highest id a log can give out.
+    /// The highest number that can stand for an id. A log ends a little below 2^62 (FORMAT.md,
+    /// section 14).
     pub const MAX: Self = Self(i64::MAX as u64);
 
     /// The id with this number, or `None` for zero and for numbers beyond [`EventId::MAX`].

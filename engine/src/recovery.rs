@@ -35,6 +35,8 @@ pub(crate) struct Ending {
     pub(crate) mark: Option<Mark>,
     /// Behind the last byte that is not zero; the same as the chain's offset if nothing is torn.
     pub(crate) dirty_end: usize,
+    /// Behind the first mark, if there is one.
+    pub(crate) first_mark_end: Option<usize>,
 }
 
 impl Ending {
@@ -61,6 +63,7 @@ pub(crate) fn judge(
     let mut mark = None;
     let mut batch = Vec::new();
     let mut records_end = chain.offset;
+    let mut first_mark_end = None;
     let fault = loop {
         batch.clear();
         match chain.step(bytes, masks, |offset, _, record| {
@@ -68,8 +71,9 @@ pub(crate) fn judge(
         }) {
             Ok(header) => {
                 mark = header.is_mark().then_some(header.mark);
-                if mark.is_none() {
-                    records_end = chain.offset;
+                match mark {
+                    None => records_end = chain.offset,
+                    Some(_) => first_mark_end = first_mark_end.or(Some(chain.offset)),
                 }
                 for (offset, record) in &batch {
                     visit(*offset, record);
@@ -109,6 +113,7 @@ pub(crate) fn judge(
         chain,
         mark,
         dirty_end,
+        first_mark_end,
     })
 }
 

@@ -16,12 +16,13 @@ use parking_lot::Mutex;
 
 use crate::batch::Batch;
 use crate::commit::{Request, Writer};
+use crate::error::AppendError;
 use crate::options::{Options, Retention};
 use crate::position::EventId;
 use crate::queue::Queue;
 use crate::segment::SegmentList;
 use crate::stats::Counters;
-use crate::storage::{DirectoryLock, Storage, StorageFile};
+use crate::storage::{DirectoryLock, NameTrouble, Storage, StorageFile};
 use crate::tags::TagIndex;
 use crate::upkeep::UpkeepSignal;
 use crate::waiters::Waiters;
@@ -43,6 +44,12 @@ pub enum Health {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
+    /// Whether names in `storage` can still be made durable.
+    pub(crate) names: Arc<NameTrouble>,
+    /// The tail is empty, and its name may not be on the disk (see [`Tail::doubt_name`]).
+    ///
+    /// [`Tail::doubt_name`]: crate::tail::Tail::doubt_name
+    pub(crate) is_tail_unnamed: AtomicBool,
     pub(crate) options: Options,
     pub(crate) log_id: [u8; 16],
     pub(crate) segments: ArcSwap<SegmentList>,
@@ -70,6 +77,8 @@ pub(crate) struct Shared {
 /// What [`Shared::new`] is made from.
 pub(crate) struct Parts {
     pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) names: Arc<NameTrouble>,
+    pub(crate) is_tail_unnamed: bool,
     pub(crate) options: Options,
     pub(crate) log_id: [u8; 16],
     pub(crate) segments: SegmentList,
@@ -83,6 +92,8 @@ impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts {
             storage,
+            names,
+            is_tail_unnamed,
             options,
             log_id,
             segments,
@@ -92,6 +103,8 @@ impl Shared {
         } = parts;
         Self {
             storage,
+            names,
+            is_tail_unnamed: AtomicBool::new(is_tail_unnamed),
             log_id,
             segments: ArcSwap::from_pointee(segments),
             tags,
@@ -136,6 +149,24 @@ impl Shared {
     /// Notes that everything below `end` is durable.
     pub(crate) fn note_durable(&self, end: EventId) {
         self.durable.store(end.get(), Ordering::Release);
+    }
+
+    /// Sees to it that the tail's name is durable. What is made durable elsewhere on the word that
+    /// this log exists, or removed because a later segment does, needs it first.
+    pub(crate) fn name_tail(&self) -> Result<(), AppendError> {
+        if !self.is_tail_unnamed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    /// A directory that could not be synced is a disk that cannot be trusted: nothing more is written
+    /// until the log is opened again.
+    pub(crate) fn fail_on_name_trouble(&self) {
+        if let Some(why) = self.names.first() {
+            let why = format!("could not sync the directory of the log: {why}");
+            self.end_writes(Health::Failed(Arc::from(why)));
+        }
     }
 
     /// Whether the end will not move any more.

@@ -34,6 +34,10 @@ pub(crate) struct Tail {
     chain: Chain,
     /// The last batch said less about durability than is known now.
     unproven: bool,
+    /// The file's name may not be on the disk.
+    unnamed: bool,
+    #[cfg(feature = "sabotage")]
+    pub(crate) sabotage: Option<crate::Sabotage>,
 }
 
 impl Tail {
@@ -55,6 +59,9 @@ impl Tail {
             salt,
             chain,
             unproven,
+            unnamed: false,
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
         }
     }
 
@@ -73,8 +80,23 @@ impl Tail {
         self.chain.offset as u64
     }
 
+    /// Notes that the file's name may not be on the disk, whatever a sync says: the one that was to
+    /// prove it may have failed in an earlier process, and such a failure is told once. Nothing is
+    /// written to such a file; a new one takes its place and its name.
+    pub(crate) fn doubt_name(&mut self) {
+        self.unnamed = true;
+    }
+
+    /// Whether the file has to be replaced before anything is written.
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.unnamed
+    }
+
     /// The longest batch, header included, that still fits.
     pub(crate) fn room(&self) -> u64 {
+        if self.unnamed {
+            return 0;
+        }
         room_in(self.file.len(), self.offset())
     }
 
@@ -82,7 +104,7 @@ impl Tail {
     /// use it up.
     pub(crate) fn room_for_mark(&self) -> bool {
         let marks_len = 2 * batch::HEADER_LEN as u64;
-        self.offset() + marks_len <= self.file.len()
+        !self.unnamed && self.offset() + marks_len <= self.file.len()
     }
 
     /// Whether everything written is durable.
@@ -159,6 +181,11 @@ impl Tail {
     ///
     /// Nothing is known about what was written since the last sync; nothing more may be written.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::skips_sync(self) {
+            self.chain.synced_to = self.offset();
+            return Ok(());
+        }
         self.file.sync()?;
         self.chain.synced_to = self.offset();
         Ok(())

@@ -16,7 +16,7 @@ use crate::position::EventId;
 use crate::records::Records;
 use crate::segment::{Budget, SealedSegment, Segment, SegmentList, SegmentView, index_bytes};
 use crate::shared::Shared;
-use crate::storage::{Storage, write_all_at};
+use crate::storage::{Storage, is_full, write_all_at};
 use crate::tags::{MemoryTags, Span, TagError, tag_hash};
 
 /// How often upkeep looks around when nobody calls it, for retention by age and failed steps.
@@ -45,8 +45,10 @@ struct SignalState {
     distrusted: Vec<String>,
     /// Sealed segments without an index file.
     unindexed: Vec<EventId>,
-    /// A segment that readers no longer find, and whose removal is not known to be durable.
+    /// A segment that readers no longer find, and whose departure is not known to be durable.
     leaving: Option<EventId>,
+    /// Segments whose departure is durable, and whose files are still there.
+    departed: Vec<EventId>,
     /// For each step that may sit out rounds.
     pauses: [Pause; STEPS],
 }
@@ -158,6 +160,7 @@ fn attempt(
     let outcome = work(shared);
     if outcome.is_err() {
         shared.counters.upkeep_failures.add(1);
+        shared.fail_on_name_trouble();
     }
     outcome
 }
@@ -175,7 +178,11 @@ pub(crate) fn expire_now(shared: &Shared) -> io::Result<()> {
     if shared.upkeep.is_stopped() {
         return Err(io::Error::other("the log is closed"));
     }
-    remove_expired(shared)
+    let outcome = remove_expired(shared);
+    if outcome.is_err() {
+        shared.fail_on_name_trouble();
+    }
+    outcome
 }
 
 /// A step did not work out; the next round tries again, so only its type matters.
@@ -195,6 +202,9 @@ impl From<ReadError> for UpkeepError {
 }
 
 fn prepare(shared: &Shared) -> Result<(), UpkeepError> {
+    if shared.names.first().is_some() {
+        return Ok(());
+    }
     let list = shared.segments.load();
     let Some(Segment::Active(active)) = list.segments().last() else {
         return Ok(());
@@ -251,6 +261,9 @@ fn reindex_segment(shared: &Shared, span: Span) -> Result<(), UpkeepError> {
 }
 
 fn flush(shared: &Shared) -> Result<(), UpkeepError> {
+    if shared.names.first().is_some() {
+        return Ok(());
+    }
     while !shared.upkeep.is_stopped() && shared.tags.frozen_len() > 0 {
         if !done(shared, shared.tags.flush_oldest())? {
             break;
@@ -261,6 +274,9 @@ fn flush(shared: &Shared) -> Result<(), UpkeepError> {
 }
 
 fn merge(shared: &Shared) -> Result<(), UpkeepError> {
+    if shared.names.first().is_some() {
+        return Ok(());
+    }
     // The index itself knows from where on ids are gone for good: a segment that is only on its way
     // out may come back after a crash, and what was merged must still answer for it.
     while !shared.upkeep.is_stopped() && done(shared, shared.tags.merge_once(EventId::FIRST.get()))?
@@ -280,6 +296,16 @@ fn done(shared: &Shared, outcome: Result<bool, TagError>) -> Result<bool, Upkeep
 }
 
 fn index(shared: &Shared) -> Result<(), UpkeepError> {
+    if shared.names.first().is_some() {
+        return Ok(());
+    }
+    for segment in shared.segments.load().segments() {
+        if let Segment::Sealed(sealed) = segment
+            && sealed.take_index_trouble()
+        {
+            shared.note_unindexed(sealed.first);
+        }
+    }
     let unindexed = std::mem::take(&mut shared.upkeep.state.lock().unindexed);
     let mut outcome = Ok(());
     for first in unindexed {
@@ -377,40 +403,49 @@ pub(crate) fn tags_of(view: &SegmentView) -> Result<MemoryTags, ReadError> {
 
 /// Removes the oldest segments as far as retention says (DESIGN: whole segments, never the tail).
 fn remove_expired(shared: &Shared) -> io::Result<()> {
+    if let Some(why) = shared.names.first() {
+        let what = format!("the directory of the log could not be synced: {why}");
+        return Err(io::Error::other(what));
+    }
     finish_removal(shared)?;
     let retention = *shared.retention.lock();
     let now_us = shared.options.clock.now_us();
     loop {
         let list = shared.segments.load_full();
-        let [oldest, next, ..] = list.segments() else {
+        let [oldest, later @ ..] = list.segments() else {
+            break;
+        };
+        let Some(next) = later.first() else {
             break;
         };
         let bytes: u64 = list.segments().iter().map(Segment::file_len).sum();
-        let records_left = shared.published().get().saturating_sub(next.first().get());
+        // Under the weaker durability the loss of power may take the newest ones back.
+        let end = shared.published().min(shared.durable());
+        let records_left = end.get().saturating_sub(next.first().get());
         let is_over = retention.bytes_max.is_some_and(|max| bytes > max)
             || retention.records_max.is_some_and(|max| records_left >= max)
             || retention
                 .age_max_s
-                .is_some_and(|max| is_older(shared, next, now_us, max));
+                .is_some_and(|max| is_older(shared, later, now_us, max));
         if !is_over {
             break;
         }
+        // If nothing but the tail is left, its name is all that says where the ids go on.
+        shared.name_tail().map_err(io::Error::other)?;
         remove_segment(shared, oldest)?;
     }
     Ok(())
 }
 
-/// Whether everything before `next` is older than `age_max_s`. A segment is made when the one
-/// before it is full, so its header tells without reading a record.
-fn is_older(shared: &Shared, next: &Segment, now_us: u64, age_max_s: u64) -> bool {
-    let created_us = match next {
-        Segment::Active(active) => active.header.created_us,
-        Segment::Sealed(sealed) => match sealed.view(&shared.storage) {
-            Ok(view) => view.header.created_us,
-            Err(_) => return false,
-        },
-    };
-    now_us.saturating_sub(created_us) / 1_000_000 >= age_max_s
+/// Whether everything before the segments `later` is older than `age_max_s`. A segment is made when
+/// the one before it is full, so its header tells without reading a record; if that cannot be read,
+/// the next one's tells at least as much.
+fn is_older(shared: &Shared, later: &[Segment], now_us: u64, age_max_s: u64) -> bool {
+    let created_us = later.iter().find_map(|segment| match segment {
+        Segment::Active(active) => Some(active.header.created_us),
+        Segment::Sealed(sealed) => Some(sealed.view(&shared.storage).ok()?.header.created_us),
+    });
+    created_us.is_some_and(|created_us| now_us.saturating_sub(created_us) / 1_000_000 >= age_max_s)
 }
 
 fn remove_segment(shared: &Shared, segment: &Segment) -> io::Result<()> {
@@ -427,25 +462,47 @@ fn remove_segment(shared: &Shared, segment: &Segment) -> io::Result<()> {
     finish_removal(shared)
 }
 
-/// Removes the files of the segment that readers no longer find, if there is one. If that fails the
-/// next round tries again, and no other segment goes before: after a crash there must be no gap
-/// between the segments. Until it is done the tags of the segment count as taken, for they may come
-/// back with it.
+/// Lets the segment go that readers no longer find, if there is one. If that fails the next round
+/// tries again, and no other segment goes before: after a crash there must be no gap between the
+/// segments. Until it is done the tags of the segment count as taken, for they may come back with it.
+///
+/// The file gets another name first, and is removed when that is durable: so an open that finds the
+/// other name knows what it has to prove (FORMAT.md, section 3), and a file that is removed twice or
+/// comes back under that name does no harm.
 fn finish_removal(shared: &Shared) -> io::Result<()> {
-    let Some(first) = shared.upkeep.state.lock().leaving else {
-        return Ok(());
-    };
-    for name in [names::segment(first), names::index(first)] {
-        match shared.storage.remove(&name) {
+    let leaving = shared.upkeep.state.lock().leaving;
+    if let Some(first) = leaving {
+        let (name, left) = (names::segment(first), names::leaving(first));
+        match shared.storage.rename(&name, &left) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // No room for the longer name: what frees room must not need any.
+            Err(error) if is_full(&error) => remove_if_there(shared, &name)?,
             Err(error) => return Err(error),
         }
+        shared.storage.sync_names()?;
+        let mut state = shared.upkeep.state.lock();
+        state.leaving = None;
+        state.departed.push(first);
+        drop(state);
+        shared.counters.segments_expired.add(1);
+        shared.tags.expire(shared.first().get())?;
     }
-    shared.storage.sync_names()?;
-    shared.upkeep.state.lock().leaving = None;
-    shared.counters.segments_expired.add(1);
-    shared.tags.expire(shared.first().get())
+    let departed = shared.upkeep.state.lock().departed.clone();
+    for first in departed {
+        remove_if_there(shared, &names::leaving(first))?;
+        remove_if_there(shared, &names::index(first))?;
+        let mut state = shared.upkeep.state.lock();
+        state.departed.retain(|other| *other != first);
+    }
+    Ok(())
+}
+
+fn remove_if_there(shared: &Shared, name: &str) -> io::Result<()> {
+    match shared.storage.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 impl Shared {
@@ -457,6 +514,9 @@ impl Shared {
 
     /// Remembers that a sealed segment has no index file yet.
     pub(crate) fn note_unindexed(&self, first: EventId) {
-        self.upkeep.state.lock().unindexed.push(first);
+        let mut state = self.upkeep.state.lock();
+        if !state.unindexed.contains(&first) {
+            state.unindexed.push(first);
+        }
     }
 }

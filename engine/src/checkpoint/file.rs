@@ -29,6 +29,11 @@ pub(super) struct Writer {
     pub(super) next: EventId,
     pub(super) failed: Option<Arc<str>>,
     pub(super) is_clean: bool,
+    /// The name of the file is durable for certain. If it is not, nothing is written to the file: a
+    /// new one takes its place.
+    pub(super) is_named: bool,
+    /// Older files, kept until a later one has a name for certain.
+    pub(super) older: Vec<EventId>,
 }
 impl Writer {
     pub(super) fn is_unproven(&self) -> bool {
@@ -44,7 +49,7 @@ impl Writer {
         let Some(tail) = self.tail.as_mut() else {
             return;
         };
-        if self.failed.is_some() || !is_wanted || !tail.room_for_mark() {
+        if self.failed.is_some() || !self.is_named || !is_wanted || !tail.room_for_mark() {
             return;
         }
         let marked = tail.mark(self.next, mark).and_then(|()| match mark {
@@ -99,15 +104,21 @@ impl Writer {
             .rename(TEMPORARY, &name)
             .and_then(|()| shared.storage.sync_names());
         if let Err(error) = named {
+            shared.fail_on_name_trouble();
             return Err(CheckpointError::Unknown(self.fail(&error)));
         }
         self.tail = Some(tail);
         self.next = next;
         self.is_clean = false;
-        // A file without a record gives its number to the next one, which has replaced it by now.
-        if let Some(old) = old.filter(|old| names::checkpoints(*old) != name) {
-            // The new file has the higher number: an old one that stays is removed at the next open.
-            let _gone = shared.storage.remove(&names::checkpoints(old));
+        self.is_named = true;
+        self.older.extend(old);
+        for old in self.older.drain(..) {
+            // A file without a record gives its number to the next one, which has replaced it by now.
+            if names::checkpoints(old) != name {
+                // The new file has the higher number: an old one that stays is removed at the next
+                // open.
+                let _gone = shared.storage.remove(&names::checkpoints(old));
+            }
         }
         Ok(())
     }
@@ -143,13 +154,16 @@ fn write_file(
         proof_key: shared.options.entropy.next_u64(),
     };
     crate::storage::write_all_at(&*file, 0, &[&header.encode()])?;
-    let mut tail = Tail::new(
+    let tail = Tail::new(
         file,
         header,
         Chain::start(&header),
         new_salt(&shared.options),
         None,
     );
+    #[cfg(feature = "sabotage")]
+    let tail = crate::sabotage::planted(tail, &shared.options);
+    let mut tail = tail;
     let mut next = first;
     let mut rest = entries;
     while !rest.is_empty() {

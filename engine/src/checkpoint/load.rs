@@ -22,7 +22,17 @@ pub(crate) struct Loaded {
     pub(super) writer: Writer,
 }
 
-/// Reads the checkpoint log of the directory, mends its tail, removes older ones.
+#[cfg(feature = "sabotage")]
+impl Loaded {
+    pub(super) fn with_sabotage(mut self, options: &crate::Options) -> Self {
+        self.writer.is_named |= options.has(crate::Sabotage::FailedNameSyncForgiven);
+        let tail = self.writer.tail.take();
+        self.writer.tail = tail.map(|tail| crate::sabotage::planted(tail, options));
+        self
+    }
+}
+
+/// Reads the checkpoint log of the directory, mends its tail, removes older ones if that is safe.
 pub(crate) fn load(
     storage: &Arc<dyn Storage>,
     log_id: [u8; 16],
@@ -52,17 +62,21 @@ pub(crate) fn load(
                 next: EventId::FIRST,
                 failed: None,
                 is_clean: true,
+                is_named: true,
+                older: Vec::new(),
             },
         });
     };
-    let loaded = load_file(storage, newest, log_id, end, salt)?;
-    if !found.is_empty() {
-        // The name of the newest may be as young as the process that gave it: it must not be lost
-        // after those that it replaces.
-        storage.sync_names()?;
-    }
-    for older in found {
-        storage.remove(&names::checkpoints(older))?;
+    let mut loaded = load_file(storage, newest, log_id, end, salt)?;
+    if loaded.writer.is_named {
+        for older in found {
+            storage.remove(&names::checkpoints(older))?;
+        }
+    } else {
+        // The name of the newest may not be on the disk, even if a sync says so now: the one that
+        // failed to put it there was the last process's. It must not be lost after those that it
+        // replaces.
+        loaded.writer.older = found;
     }
     Ok(loaded)
 }
@@ -100,6 +114,12 @@ fn load_file(
             tail: Some(Tail::new(file, header, chain, salt, ending.mark)),
             failed: None,
             is_clean: ending.mark == Some(Mark::Clean),
+            // The first mark stands behind what the file began with. Whatever follows was written
+            // when the name was durable.
+            is_named: ending
+                .first_mark_end
+                .is_some_and(|first_mark_end| ending.dirty_end > first_mark_end),
+            older: Vec::new(),
         },
     })
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use crate::error::CheckpointError;
+use crate::error::{AppendError, CheckpointError};
 use crate::format::batch::Mark;
 use crate::queue::{Queue, Refusal, Taken};
 use crate::shared::Shared;
@@ -120,6 +120,8 @@ pub(crate) struct Checkpoints {
 }
 impl Checkpoints {
     pub(crate) fn new(shared: Arc<Shared>, loaded: Loaded) -> Arc<Self> {
+        #[cfg(feature = "sabotage")]
+        let loaded = loaded.with_sabotage(&shared.options);
         Arc::new(Self {
             shared,
             state: RwLock::new(loaded.state),
@@ -211,6 +213,16 @@ impl Checkpoints {
         }
         self.serve(self.queue.take_now());
         self.writer.lock().prove(Mark::Clean);
+    }
+
+    /// Gives the checkpoints that were read a name that is durable for certain. If there is no room
+    /// for that, the next change sees to it.
+    pub(crate) fn settle(&self) -> Result<(), CheckpointError> {
+        let mut writer = self.writer.lock();
+        match self.write(&mut writer, &HashMap::new()) {
+            Err(CheckpointError::Full) => Ok(()),
+            settled => settled,
+        }
     }
 
     fn serve(&self, requests: Vec<Request>) {
@@ -305,14 +317,24 @@ impl Checkpoints {
         writer: &mut Writer,
         changed: &HashMap<String, Option<Checkpoint>>,
     ) -> Result<(), CheckpointError> {
-        if changed.is_empty() {
+        // Even "it is there already" is a promise: it must not rest on a name that may be lost.
+        if changed.is_empty() && writer.is_named {
             return Ok(());
         }
+        self.shared.name_tail().map_err(|error| match error {
+            AppendError::Full => CheckpointError::Full,
+            error => CheckpointError::Failed(Arc::from(error.to_string())),
+        })?;
         let position = changed
             .values()
             .flatten()
             .map(|checkpoint| checkpoint.position)
             .max();
+        #[cfg(feature = "sabotage")]
+        let position = position.filter(|_| {
+            let options = &self.shared.options;
+            !options.has(crate::Sabotage::CheckpointBeforeLog)
+        });
         // The log first: after a power cut a checkpoint must not lie beyond the end.
         if position.is_some_and(|position| position >= self.shared.durable().get()) {
             self.shared
@@ -323,10 +345,11 @@ impl Checkpoints {
             .iter()
             .map(|(name, checkpoint)| (name.as_str(), checkpoint.as_ref()))
             .collect();
-        let fits = writer
-            .tail
-            .as_ref()
-            .is_some_and(|tail| encoded_len(&entries) as u64 <= tail.room());
+        let fits = writer.is_named
+            && writer
+                .tail
+                .as_ref()
+                .is_some_and(|tail| encoded_len(&entries) as u64 <= tail.room());
         let written = if fits {
             writer.append(&entries)
         } else {

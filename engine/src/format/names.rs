@@ -54,6 +54,17 @@ pub(crate) fn segment(first: EventId) -> String {
     format!("{:020}.seg", first.get())
 }
 
+/// The name of a segment that has expired: it is not part of the log any more, and may come back
+/// under its own name only if this one does not survive.
+pub(crate) fn leaving(first: EventId) -> String {
+    format!("{:020}.seg.tmp", first.get())
+}
+
+/// The first id of the expired segment with this name.
+pub(crate) fn parse_leaving(name: &str) -> Option<EventId> {
+    parse_number(name.strip_suffix(".seg.tmp")?)
+}
+
 pub(crate) fn index(first: EventId) -> String {
     format!("{:020}.idx", first.get())
 }

@@ -47,6 +47,24 @@ pub struct Record<'a> {
     pub body: &'a [u8],
 }
 
+impl Record<'_> {
+    /// Whether as many tags as there are ranks fill the section of the tags, each of a length that a
+    /// tag can have.
+    #[inline]
+    fn tags_are_whole(&self) -> bool {
+        let mut tags = Cursor::new(self.tags);
+        for _ in 0..self.ranks.len() / RANK_LEN {
+            let Some(len) = tags.take_u16().map(usize::from) else {
+                return false;
+            };
+            if !(1..=TAG_LEN_MAX).contains(&len) || tags.take(len).is_none() {
+                return false;
+            }
+        }
+        tags.rest().is_empty()
+    }
+}
+
 impl<'a> Record<'a> {
     /// The tags and their ranks, in the order in which they were given.
     #[must_use]
@@ -124,7 +142,8 @@ pub(crate) fn decode(bytes: &[u8], mask: u32) -> Result<(Record<'_>, usize), Rec
 #[inline]
 pub(crate) fn checked_len(bytes: &[u8], mask: u32, id: EventId) -> Option<usize> {
     let whole = checked(bytes, mask).ok()?;
-    (split_parts(whole)?.id == id).then_some(whole.len())
+    let record = split_parts(whole)?;
+    (record.id == id && record.tags_are_whole()).then_some(whole.len())
 }
 
 /// The bytes of the record at the front of `bytes`, if its checksum is right.
@@ -154,7 +173,9 @@ pub(crate) fn reread(bytes: &[u8]) -> Option<Record<'_>> {
 }
 
 fn parts(whole: &[u8]) -> Result<Record<'_>, RecordFault> {
-    split_parts(whole).ok_or(RecordFault::Parts)
+    split_parts(whole)
+        .filter(Record::tags_are_whole)
+        .ok_or(RecordFault::Parts)
 }
 
 #[inline]
@@ -307,6 +328,23 @@ mod tests {
             let tags: Vec<_> = record.tags().collect();
             assert_eq!(tags, [(&b"stream"[..], 0), (&b"t"[..], 1)]);
         }
+    }
+
+    #[test]
+    fn tags_that_do_not_fill_their_section_are_no_record() {
+        let whole = encoded(&[b"stream", b"t"], b"hello");
+        // One byte less in the last tag; an empty tag; a tag that reaches beyond the section.
+        for (at, value) in [(16, 0), (16, 2), (8, 5), (8, 7), (9, 1)] {
+            let mut bytes = whole.clone();
+            bytes[at] = value;
+            let covered = bytes.len() - 4;
+            let checksum = crc32fast::hash(&bytes[..covered]) ^ MASK;
+            bytes[covered..].copy_from_slice(&checksum.to_le_bytes());
+            let refused = decode(&bytes, MASK).map(drop);
+            assert_eq!(refused, Err(RecordFault::Parts), "{value} at {at}");
+            assert_eq!(checked_len(&bytes, MASK, EventId::FIRST), None);
+        }
+        assert!(checked_len(&whole, MASK, EventId::FIRST).is_some());
     }
 
     #[test]

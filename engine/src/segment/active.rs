@@ -37,6 +37,8 @@ impl ActiveSegment {
             bytes: self.file.frozen()?,
             offsets: Offsets::Growing(Arc::clone(&self.offsets)),
             end,
+            #[cfg(feature = "sabotage")]
+            is_trusting: false,
         })
     }
 }

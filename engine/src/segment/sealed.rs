@@ -1,5 +1,6 @@
 //! A segment that is never written again: opened when it is first read.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -25,6 +26,8 @@ pub(crate) struct SealedSegment {
     pub(crate) file_len: u64,
     log_id: [u8; 16],
     view: OnceLock<SegmentView>,
+    /// There is no index file, or a wrong one, and a new one is wanted.
+    has_index_trouble: AtomicBool,
     /// Held while it is opened, so that many first readers open it once.
     opening: Mutex<()>,
 }
@@ -38,6 +41,7 @@ impl SealedSegment {
             file_len,
             log_id,
             view: OnceLock::new(),
+            has_index_trouble: AtomicBool::new(false),
             opening: Mutex::new(()),
         }
     }
@@ -61,6 +65,11 @@ impl SealedSegment {
         }
         let view = self.open(storage)?;
         Ok(self.view.get_or_init(|| view))
+    }
+
+    /// Whether the index file was found missing or wrong since this was asked last.
+    pub(crate) fn take_index_trouble(&self) -> bool {
+        self.has_index_trouble.swap(false, Ordering::Relaxed)
     }
 
     fn open(&self, storage: &Arc<dyn Storage>) -> Result<SegmentView, ReadError> {
@@ -90,7 +99,10 @@ impl SealedSegment {
         }
         let offsets = match self.stored_offsets(storage) {
             Some(offsets) => offsets,
-            None => Offsets::Growing(Arc::new(scan_offsets(&bytes, &header, self.end))),
+            None => {
+                self.has_index_trouble.store(true, Ordering::Relaxed);
+                Offsets::Growing(Arc::new(scan_offsets(&bytes, &header, self.end)))
+            }
         };
         Ok(SegmentView {
             header,
@@ -98,6 +110,8 @@ impl SealedSegment {
             bytes,
             offsets,
             end: self.end,
+            #[cfg(feature = "sabotage")]
+            is_trusting: false,
         })
     }
 

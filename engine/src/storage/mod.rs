@@ -17,6 +17,7 @@ pub(crate) mod disk;
 mod map;
 pub mod sim;
 mod transfer;
+mod watched;
 
 #[cfg(test)]
 mod contract_tests;
@@ -24,6 +25,7 @@ mod contract_tests;
 pub use disk::DiskStorage;
 pub use map::{guard_maps, map_faults};
 pub(crate) use transfer::{read_exact_at, write_all_at, zero_range};
+pub(crate) use watched::{NameTrouble, WatchedNames};
 
 /// The name of the file that [`Storage::lock`] locks. [`Storage::list`] shows it; whoever removes it
 /// lets a second process in.

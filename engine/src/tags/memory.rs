@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as TableEntry;
 
 use super::pool::{List, Pool};
-use super::{ID_MAX, TagEnd};
+use super::{ID_MAX, TAG_LEN_MAX, TagEnd};
 
 /// The tags of one segment with the ids that carry them, ready for lookups and for being written
 /// as a run.
@@ -40,7 +40,8 @@ struct Entry {
     class: u8,
 }
 
-/// The id is not above the tag's last one, or the rank is not the next one.
+/// The id is not above the tag's last one, or the rank is not the next one, or no record can carry
+/// such a tag.
 ///
 /// From a writer that is a mistake of ours; from records it means that they contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +127,7 @@ impl MemoryTags {
             .and_then(|difference| u32::try_from(difference).ok())
             .ok_or(refused)?;
         // A rank counts events with lower ids. This also keeps every sum below from overflowing.
-        if rank > id || id > ID_MAX {
+        if rank > id || id > ID_MAX || !(1..=TAG_LEN_MAX).contains(&tag.len()) {
             return Err(refused);
         }
         let Self {

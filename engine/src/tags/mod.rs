@@ -63,7 +63,7 @@ use crate::format::record::TAG_LEN_MAX;
 use crate::position::Direction;
 
 /// The highest id. Ids and counts up to here can be added without a thought of overflow.
-const ID_MAX: u64 = u64::MAX >> 2;
+pub(crate) const ID_MAX: u64 = u64::MAX >> 2;
 
 /// Ids from `first` up to, and without, `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use super::memory::OutOfOrder;
 use super::slots::Slots;
 use super::{TAG_LEN_MAX, TagEnd, TagError, TagIndex};
 
@@ -130,8 +131,19 @@ impl TagWriter {
     /// If ids or ranks are not consecutive, or ids lie below the active segment: a mistake of the
     /// writer's, after which its index would answer wrongly.
     pub(crate) fn apply(&mut self) {
+        self.adopt()
+            .expect("the writer gives out ids and ranks in order");
+    }
+
+    /// [`apply`](Self::apply) for what was read and not given out: records may contradict each other
+    /// although each is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfOrder`]; the index is of no use then.
+    pub(crate) fn adopt(&mut self) -> Result<(), OutOfOrder> {
         if self.pending.pushes.is_empty() {
-            return;
+            return Ok(());
         }
         self.refresh();
         let pending = &self.pending;
@@ -139,11 +151,9 @@ impl TagWriter {
             .pushes
             .iter()
             .map(|push| (push.tag(&pending.arena), push.hash, push.id, push.rank));
-        self.slots
-            .active()
-            .insert_all(pushes)
-            .expect("the writer gives out ids and ranks in order");
+        self.slots.active().insert_all(pushes)?;
         self.pending.clear();
+        Ok(())
     }
 
     fn refresh(&mut self) {

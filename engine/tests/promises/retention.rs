@@ -167,8 +167,8 @@ fn a_power_cut_during_retention_leaves_no_gap() {
     let first = calls
         .iter()
         .position(|call| {
-            call.kind == strandlog_engine::storage::sim::CallKind::Remove
-                && call.path.ends_with(".seg")
+            call.kind == strandlog_engine::storage::sim::CallKind::Rename
+                && call.path.ends_with(".seg.tmp")
         })
         .unwrap();
     for step in first..calls.len() {
@@ -191,8 +191,9 @@ fn a_removal_that_fails_leaves_no_gap_and_is_tried_again() {
     play(&calm, 1, &mut Story::default(), &acts);
     let removals = calm.calls().into_iter().enumerate().filter(|(_, call)| {
         use strandlog_engine::storage::sim::CallKind;
-        let is_segment = call.path.ends_with(".seg") || call.path.ends_with(".idx");
-        call.kind == CallKind::Remove && is_segment || call.kind == CallKind::SyncNames
+        let is_segment = call.path.ends_with(".seg.tmp") || call.path.ends_with(".idx");
+        matches!(call.kind, CallKind::Remove | CallKind::Rename) && is_segment
+            || call.kind == CallKind::SyncNames
     });
     for (step, call) in removals {
         let disk = SimDisk::with_seed(step as u64);

@@ -45,9 +45,10 @@
 //! them away, even under [`Left::All`]. Only writing a sector again, and then syncing, puts it on
 //! the disk. Every real kernel may behave like this.
 //!
-//! A failed [`Storage::sync_names`], in contrast, leaves the changes to a later one: a file system
-//! that cannot write its journal takes no further changes, so there is no later success to be
-//! misled by.
+//! A failed [`Storage::sync_names`] does the same to the changes of names: they are seen, also after
+//! [`SimDisk::restart`], and no later sync puts them on the disk. Only a new change of the same name
+//! can be synced. A file system with a journal takes no further changes after such a failure; POSIX
+//! does not ask for that, and others do without.
 
 #![allow(
     clippy::indexing_slicing,

@@ -15,7 +15,15 @@ pub(super) type NameMap = BTreeMap<Arc<str>, Node>;
 pub(super) struct Names {
     now: NameMap,
     synced: NameMap,
-    unsynced: Vec<Change>,
+    unsynced: Vec<Unsynced>,
+}
+
+/// A change that may not be on the disk.
+#[derive(Clone, Debug)]
+struct Unsynced {
+    change: Change,
+    /// A sync of it has failed, and it is taken for clean: no later sync will write it.
+    forgotten: bool,
 }
 
 /// A change of the names that the disk may or may not have made.
@@ -72,10 +80,26 @@ impl Names {
         });
     }
 
-    /// Everything that was changed so far is on the disk.
+    /// A sync that works: every change is on the disk but those that a failed one has forgotten, as
+    /// far as no later change concerns the same name.
     pub(super) fn sync(&mut self) {
-        for change in self.unsynced.drain(..) {
-            change.apply(&mut self.synced, false);
+        let changes = std::mem::take(&mut self.unsynced);
+        for unsynced in changes {
+            if unsynced.forgotten {
+                self.unsynced.push(unsynced);
+                continue;
+            }
+            unsynced.change.apply(&mut self.synced, false);
+            for name in unsynced.change.names() {
+                forget_about(&mut self.unsynced, name);
+            }
+        }
+    }
+
+    /// A sync that fails: every change is taken for clean from now on.
+    pub(super) fn forget(&mut self) {
+        for unsynced in &mut self.unsynced {
+            unsynced.forgotten = true;
         }
     }
 
@@ -85,23 +109,7 @@ impl Names {
             Some((name, node)) => self.synced.insert(Arc::clone(name), *node),
             None => self.synced.remove(name),
         };
-        self.unsynced.retain_mut(|change| match change {
-            Change::Put { name: n, .. } | Change::Take { name: n } => **n != *name,
-            Change::Move { from, to, node, .. } => {
-                // The other name of the move is still as uncertain as before.
-                if **from == *name {
-                    *change = Change::Put {
-                        name: Arc::clone(to),
-                        node: *node,
-                    };
-                } else if **to == *name {
-                    *change = Change::Take {
-                        name: Arc::clone(from),
-                    };
-                }
-                true
-            }
-        });
+        forget_about(&mut self.unsynced, name);
     }
 
     /// Whether the name of `node` may be in force after a power cut.
@@ -110,7 +118,7 @@ impl Names {
             .values()
             .chain(self.synced.values())
             .any(|n| *n == node)
-            || self.unsynced.iter().any(|change| match change {
+            || self.unsynced.iter().any(|unsynced| match &unsynced.change {
                 Change::Put { node: n, .. } | Change::Move { node: n, .. } => *n == node,
                 Change::Take { .. } => false,
             })
@@ -120,10 +128,16 @@ impl Names {
     pub(super) fn after_crash(&self, left: Left, mut chance: Chance) -> NameMap {
         let mut names = self.synced.clone();
         let progress = chance.progress();
-        for (index, change) in self.unsynced.iter().enumerate() {
-            let keeps = left
-                .keeps(index, self.unsynced.len())
-                .unwrap_or_else(|| chance.likely(progress));
+        let count = self.unsynced.iter().filter(|it| !it.forgotten).count();
+        let mut index = 0;
+        for Unsynced { change, forgotten } in &self.unsynced {
+            let keeps = match left.keeps(index, count) {
+                Some(keeps) => keeps && !forgotten,
+                // The sync that failed may have got round to some changes before it did.
+                None if *forgotten => chance.likely(progress / 2),
+                None => chance.likely(progress),
+            };
+            index += usize::from(!forgotten);
             if keeps {
                 let split = matches!(left, Left::Random(_)) && chance.likely(64);
                 change.apply(&mut names, split);
@@ -134,11 +148,43 @@ impl Names {
 
     fn change(&mut self, change: Change) {
         change.apply(&mut self.now, false);
-        self.unsynced.push(change);
+        self.unsynced.push(Unsynced {
+            change,
+            forgotten: false,
+        });
     }
 }
 
+/// `name` is settled: what the changes would do to it does not matter any more.
+fn forget_about(unsynced: &mut Vec<Unsynced>, name: &str) {
+    unsynced.retain_mut(|Unsynced { change, .. }| match change {
+        Change::Put { name: n, .. } | Change::Take { name: n } => **n != *name,
+        Change::Move { from, to, node, .. } => {
+            // The other name of the move is still as uncertain as before.
+            if **from == *name {
+                *change = Change::Put {
+                    name: Arc::clone(to),
+                    node: *node,
+                };
+            } else if **to == *name {
+                *change = Change::Take {
+                    name: Arc::clone(from),
+                };
+            }
+            true
+        }
+    });
+}
+
 impl Change {
+    fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        let (one, other) = match self {
+            Self::Put { name, .. } | Self::Take { name } => (name, None),
+            Self::Move { from, to, .. } => (from, Some(to)),
+        };
+        std::iter::once(one).chain(other)
+    }
+
     fn apply(&self, names: &mut NameMap, split: bool) {
         match self {
             Self::Put { name, node } => {

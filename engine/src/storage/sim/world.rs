@@ -361,7 +361,12 @@ impl World {
     }
 
     pub(super) fn sync_names(&mut self, directory: Node, turn: Turn) -> io::Result<()> {
-        turn.check()?;
+        if let Err(error) = turn.check() {
+            if !self.is_off {
+                self.names_mut(directory).forget();
+            }
+            return Err(error);
+        }
         if !self.name_syncs_lie {
             self.names_mut(directory).sync();
             self.free_nameless();
