@@ -61,6 +61,10 @@ step "Tests"
 cargo nextest run --workspace
 cargo test --workspace --doc --quiet
 
+step "Planted faults"
+cargo clippy -p strandlog-engine --all-targets --features sabotage --quiet -- -D warnings
+cargo nextest run -p strandlog-engine --features sabotage --test promises sabotage
+
 if [ "$FUZZ_SECONDS" -gt 0 ]; then
     for target in fuzz/targets/*.rs; do
         target="$(basename "$target" .rs)"

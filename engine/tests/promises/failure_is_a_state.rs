@@ -1,124 +1,26 @@
 //! The first failed write or sync is a state: a clear error, nothing acknowledged afterwards, reads
 //! go on, and an open finds everything that was acknowledged. A failed sync is never retried.
 
-use strandlog_engine::storage::sim::{Call, CallKind, Fault, Repeat, SimDisk};
+use strandlog_engine::storage::sim::{CallKind, Fault, Repeat, SimDisk};
 use strandlog_engine::{AppendError, Health, OpenError};
 
-use super::support::{
-    Act, Story, append, bodies, event, left, open, play, reopen, script, setting,
-};
+use super::support::{append, bodies, left, open, setting};
+use super::trouble::SOUND;
 
-/// Plays on whatever fails, as clients do; says what must not be.
-fn play_on(
-    disk: &SimDisk,
-    story: &mut Story,
-    acts: &[Act],
-    once: Option<u64>,
-) -> Result<(), String> {
-    let log = match open(disk, 1) {
-        Ok((log, _)) => log,
-        Err(OpenError::Io(_)) => return Ok(()),
-        Err(error) => return Err(format!("open: {error:?}")),
-    };
-    for act in acts {
-        let before = log.health();
-        let steps = disk.steps();
-        let outcome = story.act(&log, act);
-        if let (Health::Failed(_), Act::Append(_)) = (&before, act) {
-            if outcome.is_ok() {
-                return Err("acknowledged after a failure".to_owned());
-            }
-            if disk.steps() != steps {
-                return Err("an append touched the disk after a failure".to_owned());
-            }
-        }
-        if before != Health::Writable && before != Health::Full && log.health() != before {
-            return Err(format!("{before:?} became {:?}", log.health()));
-        }
-        // The reads must not meet the fault themselves.
-        if once.is_some_and(|step| disk.steps() > step) {
-            story
-                .check(&log)
-                .map_err(|error| format!("reads go on: {error}"))?;
-        }
-    }
-    disk.heal();
-    log.upkeep_now();
-    story
-        .check(&log)
-        .map_err(|error| format!("reads go on: {error}"))?;
-    let failed = matches!(log.health(), Health::Failed(_));
-    if log.close().is_ok() == failed {
-        return Err(format!("closed as if {failed} were not so"));
-    }
-    Ok(())
-}
-
-fn check_after(disk: &SimDisk, story: &Story, seed: u64) -> Result<(), String> {
-    for (index, after) in [
-        disk.restart(),
-        disk.after_crash(left(0, seed)),
-        disk.after_crash(left(4, seed)),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let mut story = story.clone();
-        let log = reopen(&after, seed + 2, &mut story)
-            .map_err(|error| format!("reopened {index}: {error}"))?;
-        story.append(&log, &[event(80_000_000, 100)])?;
-        // The power goes now: what the first process could not sync must not be missing before
-        // what this one has acknowledged.
-        reopen(&after.after_crash(left(0, seed)), seed + 3, &mut story)
-            .map_err(|error| format!("reopened {index}, and cut: {error}"))?;
-    }
-    Ok(())
-}
-
-/// The faults for one call: the device's own always, the others in turn; all in long runs.
-fn faults(call: &Call, step: u64, is_long: bool) -> Vec<Fault> {
-    let moves_bytes = matches!(call.kind, CallKind::WriteAt | CallKind::ReadAt);
-    let turn = Fault::ALL[1 + usize::try_from(step % 5).unwrap()];
-    Fault::ALL
-        .into_iter()
-        .filter(|fault| match fault {
-            Fault::Short | Fault::Zero => moves_bytes,
-            Fault::Eio => true,
-            other => is_long || *other == turn,
-        })
-        .collect()
+/// Every call of a script fails, in every way.
+pub(crate) fn failures() -> Result<u64, String> {
+    // All of them are for the long run. An odd step takes another fault at each call, and every one
+    // both once and for good.
+    let every = setting("STRANDLOG_TEST_FAULTS_EVERY", 11);
+    let cases = [1, 2].into_iter().flat_map(|script| SOUND.failures(script));
+    SOUND.sweep(cases.step_by(usize::try_from(every).unwrap()))
 }
 
 #[test]
 fn every_call_may_fail_once_or_for_good() {
-    let is_long = setting("STRANDLOG_TEST_ALL_FAULTS", 0) != 0;
-    let mut acts = script(2, if is_long { 30 } else { 12 });
-    acts.push(Act::Flush);
-    let calm = SimDisk::new();
-    play(&calm, 1, &mut Story::default(), &acts);
-    let mut points = 0;
-    for (step, call) in calm.calls().iter().enumerate() {
-        let step = step as u64;
-        for fault in faults(call, step, is_long) {
-            for repeat in [Repeat::Once, Repeat::FromThenOn] {
-                let disk = SimDisk::with_seed(step);
-                disk.fail_at(step, fault, repeat);
-                let mut story = Story::default();
-                play_on(
-                    &disk,
-                    &mut story,
-                    &acts,
-                    (repeat == Repeat::Once).then_some(step),
-                )
-                .and_then(|()| check_after(&disk, &story, step))
-                .unwrap_or_else(|error| {
-                    panic!("step {step} ({call}), {fault:?} {repeat:?}: {error}")
-                });
-                points += 1;
-            }
-        }
-    }
-    assert!(points > 200, "{points}");
+    let points = failures().unwrap_or_else(|error| panic!("{error}"));
+    eprintln!("{points} failures");
+    assert!(points > 1_000, "{points}");
 }
 
 /// A log with one record, the next sync of which fails.

@@ -16,11 +16,16 @@ mod full_disk;
 mod idempotency;
 mod lock;
 mod model;
+mod names_in_doubt;
 mod opening;
 mod picture;
 mod reading;
 mod real_disk;
 mod recovery;
 mod retention;
+#[cfg(feature = "sabotage")]
+mod sabotage;
+mod story;
 mod support;
+mod trouble;
 mod visibility;

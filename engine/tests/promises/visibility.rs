@@ -49,8 +49,8 @@ fn what_a_reader_has_seen_is_there_after_a_power_cut_at_that_moment() {
     assert!(cuts.into_inner() > 10);
 }
 
-#[test]
-fn a_record_whose_sync_failed_was_never_readable() {
+/// Each call of an append fails, and a reader looks.
+pub(crate) fn unsynced() -> Result<u64, String> {
     let calm = SimDisk::new();
     let (log, _) = open(&calm, 1).unwrap();
     append(&log, "s", &[b"one"]).unwrap();
@@ -62,11 +62,18 @@ fn a_record_whose_sync_failed_was_never_readable() {
         append(&log, "s", &[b"one"]).unwrap();
         disk.fail_at(step, Fault::Eio, Repeat::Once);
         append(&log, "s", &[b"two"]).unwrap_err();
-        assert_eq!(log.end(), id(2));
-        assert!(log.read(id(2)).unwrap().is_none());
+        if log.end() != id(2) || log.read(id(2)).unwrap().is_some() {
+            return Err(format!("step {step}: readable, and not durable"));
+        }
         assert_eq!(log.tag_end(b"s").unwrap().unwrap().count, 1);
         assert_eq!(bodies(&log), [b"one"]);
     }
+    Ok(calm.steps() - before)
+}
+
+#[test]
+fn a_record_whose_sync_failed_was_never_readable() {
+    unsynced().unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
@@ -154,8 +161,8 @@ fn under_os_durability_everything_survives_a_kill() {
     assert_eq!(bodies(&after).len(), 60);
 }
 
-#[test]
-fn under_os_durability_a_power_cut_leaves_a_prefix() {
+/// Many batches are in flight when the power goes.
+pub(crate) fn prefixes() -> Result<u64, String> {
     for seed in 0..200 {
         let disk = SimDisk::new();
         let (log, _) = Log::open(disk.root(), os(1)).unwrap();
@@ -167,16 +174,27 @@ fn under_os_durability_a_power_cut_leaves_a_prefix() {
             }
             durable = log.append(next).wait().unwrap().durable_id;
         }
-        let (after, _) = open(&disk.after_crash(Left::Random(seed)), 2).unwrap();
+        let (after, _) = open(&disk.after_crash(Left::Random(seed)), 2)
+            .map_err(|error| format!("seed {seed}: {error:?}"))?;
         let found = bodies(&after);
-        assert!(found.len() as u64 >= durable, "seed {seed}");
+        if (found.len() as u64) < durable {
+            return Err(format!("seed {seed}: {} of {durable}", found.len()));
+        }
         let all = (0..40_u8).map(|number| vec![number; 300]);
-        assert!(all.take(found.len()).eq(found), "seed {seed}");
+        if !all.take(found.len()).eq(found) {
+            return Err(format!("seed {seed}: no prefix"));
+        }
     }
+    Ok(200)
 }
 
 #[test]
-fn under_os_durability_a_checkpoint_makes_the_log_durable_first() {
+fn under_os_durability_a_power_cut_leaves_a_prefix() {
+    prefixes().unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// A checkpoint of records that are not durable yet, and the power goes.
+pub(crate) fn checkpoint_below_end() -> Result<u64, String> {
     let disk = SimDisk::new();
     let (log, _) = Log::open(disk.root(), os(1)).unwrap();
     append(&log, "s", &[b"one", b"two"]).unwrap();
@@ -185,9 +203,16 @@ fn under_os_durability_a_checkpoint_makes_the_log_durable_first() {
         ..Default::default()
     };
     log.create_checkpoint("c", checkpoint).wait().unwrap();
+    let (after, _) = open(&disk.after_crash(Left::Nothing), 2)
+        .map_err(|error| format!("the checkpoint is beyond the end: {error:?}"))?;
     assert_eq!(log.durable_end(), id(3));
-    let (after, _) = open(&disk.after_crash(Left::Nothing), 2).unwrap();
     assert_eq!(after.checkpoint("c").unwrap().position, 2);
+    Ok(1)
+}
+
+#[test]
+fn under_os_durability_a_checkpoint_makes_the_log_durable_first() {
+    checkpoint_below_end().unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
