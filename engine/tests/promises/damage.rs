@@ -472,3 +472,109 @@ fn index_files_that_are_missing_empty_or_of_another_segment_are_rebuilt() {
         }
     }
 }
+
+/// Changes one byte of the record at `offset`, and mends its checksum, as a faulty writer would.
+fn rewrite_record(disk: &SimDisk, file: &str, offset: usize, at_from_end: usize, value: u8) {
+    let mut bytes = disk.read_file(file);
+    let len = u32::from_le_bytes(bytes[offset..offset + 4].try_into().unwrap());
+    let end = offset + usize::try_from(len).unwrap();
+    let stored = u32::from_le_bytes(bytes[end - 4..end].try_into().unwrap());
+    let mask = stored ^ crc32fast::hash(&bytes[offset..end - 4]);
+    bytes[end - at_from_end] = value;
+    let checksum = crc32fast::hash(&bytes[offset..end - 4]) ^ mask;
+    bytes[end - 4..end].copy_from_slice(&checksum.to_le_bytes());
+    disk.write_file(file, &bytes);
+}
+
+#[test]
+fn records_that_contradict_each_other_are_damage_in_the_tail_and_cost_nothing_else_behind_a_seal() {
+    // The last rank of the first batch's second record: 24 bytes from the end, and before.
+    let tail = truth(&[&[40], &[30], &[20, 20]]);
+    let file = files(&tail.disk, ".seg").remove(0);
+    let disk = tail.copy();
+    let first_len = {
+        let bytes = disk.read_file(&file);
+        u32::from_le_bytes(bytes[4_100..4_104].try_into().unwrap())
+    };
+    let second = 4_096 + usize::try_from(first_len).unwrap() + 48;
+    // The ranks of "s", its type and its key lie before the 24 last bytes; "s" comes first.
+    rewrite_record(&disk, &file, second, 24 + 3 * 8, 9);
+    assert_eq!(tail.check(&disk, "a wrong rank"), Outcome::Refused);
+
+    let sealed = two_segments();
+    let file = files(&sealed.disk, ".seg").remove(0);
+    let disk = sealed.copy();
+    for run in files(&disk, ".tags") {
+        disk.remove_file(&run);
+    }
+    rewrite_record(&disk, &file, 4_096 + 48, 24 + 3 * 8, 200);
+    let (log, _) = open(&disk, 3).unwrap();
+    log.upkeep_now();
+    assert_eq!(super::support::bodies(&log).len(), sealed.events.len());
+    assert!(matches!(log.tag_end(b"k1"), Err(ReadError::IndexNotReady)));
+}
+
+#[test]
+fn a_tail_or_a_checkpoint_log_that_is_empty_or_of_another_log_refuses_the_open() {
+    let truth = two_segments();
+    let other = {
+        let disk = SimDisk::new();
+        let (log, _) = open(&disk, 77).unwrap();
+        let mut story = Story::default();
+        for number in 0..9 {
+            story.append(&log, &[event(number, 3_000)]).unwrap();
+        }
+        story.act(&log, &Act::Advance(0)).unwrap();
+        log.close().unwrap();
+        disk
+    };
+    for ending in [".seg", ".ckp"] {
+        let file = files(&truth.disk, ending).pop().unwrap();
+        let foreign = other.read_file(&files(&other, ending)[0]);
+        let own = truth.disk.read_file(&file);
+        for (what, content) in [
+            ("empty", Vec::new()),
+            ("another log's", foreign),
+            ("zeros", vec![0; own.len()]),
+            ("half a header", own[..2_048].to_vec()),
+        ] {
+            let disk = truth.copy();
+            disk.write_file(&file, &content);
+            let outcome = truth.check(&disk, &format!("{file}, {what}"));
+            assert_eq!(outcome, Outcome::Refused, "{file}, {what}");
+        }
+    }
+    // Without its checkpoints the log is whole; who had one is told that there is none.
+    let disk = truth.copy();
+    disk.remove_file(&files(&disk, ".ckp")[0]);
+    let (log, _) = open(&disk, 3).unwrap();
+    assert_eq!(super::support::bodies(&log).len(), truth.events.len());
+    assert!(log.checkpoint("consumer").is_none());
+}
+
+#[test]
+fn derived_files_of_an_earlier_time_or_cut_off_anywhere_give_no_wrong_answer() {
+    let truth = two_segments();
+    for ending in [".idx", ".tags"] {
+        let file = files(&truth.disk, ending).remove(0);
+        let bytes = truth.disk.read_file(&file);
+        for len in (0..bytes.len()).step_by(13) {
+            let disk = truth.copy();
+            disk.write_file(&file, &bytes[..len]);
+            let outcome = truth.check(&disk, &format!("{file}, {len} bytes left"));
+            assert_eq!(outcome, Outcome::Lost(BTreeSet::new()), "{file}, {len}");
+        }
+        // The file of a log with the same names and other records.
+        let disk = truth.copy();
+        let twin = self::truth(&[&[41, 1], &[29], &[7_700], &[20, 20]]);
+        if let Some(twin) = files(&twin.disk, ending)
+            .first()
+            .filter(|name| **name == file)
+            .map(|name| twin.disk.read_file(name))
+        {
+            disk.write_file(&file, &twin);
+            let outcome = truth.examine(&disk);
+            assert_eq!(outcome, Ok(Outcome::Lost(BTreeSet::new())), "{file}");
+        }
+    }
+}

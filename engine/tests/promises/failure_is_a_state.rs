@@ -11,7 +11,7 @@ use super::trouble::SOUND;
 pub(crate) fn failures() -> Result<u64, String> {
     // All of them are for the long run. An odd step takes another fault at each call, and every one
     // both once and for good.
-    let every = setting("STRANDLOG_TEST_FAULTS_EVERY", 11);
+    let every = setting("STRANDLOG_TEST_FAULTS_EVERY", 5);
     let cases = [1, 2].into_iter().flat_map(|script| SOUND.failures(script));
     SOUND.sweep(cases.step_by(usize::try_from(every).unwrap()))
 }
@@ -20,7 +20,7 @@ pub(crate) fn failures() -> Result<u64, String> {
 fn every_call_may_fail_once_or_for_good() {
     let points = failures().unwrap_or_else(|error| panic!("{error}"));
     eprintln!("{points} failures");
-    assert!(points > 1_000, "{points}");
+    assert!(points > 100, "{points}");
 }
 
 /// A log with one record, the next sync of which fails.

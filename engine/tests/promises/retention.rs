@@ -217,3 +217,64 @@ fn a_removal_that_fails_leaves_no_gap_and_is_tried_again() {
         }
     }
 }
+
+#[test]
+fn by_age_a_segment_with_an_unreadable_header_holds_up_none_before_it() {
+    const DAY_US: u64 = 86_400_000_000;
+    let clock = HandClock::at(DAY_US);
+    let disk = SimDisk::new();
+    let (log, _) = Log::open(
+        disk.root(),
+        Options {
+            clock: Arc::clone(&clock) as _,
+            ..small(1)
+        },
+    )
+    .unwrap();
+    for day in 1..=20 {
+        clock.set(day * DAY_US);
+        append(&log, "s", &[&[0; 2_000]]).unwrap();
+    }
+    log.close().unwrap();
+    let segments = files(&disk, ".seg");
+    assert!(segments.len() > 3);
+    disk.flip_bit(&segments[1], 20, 3);
+    clock.set(400 * DAY_US);
+    let (log, _) = Log::open(
+        disk.root(),
+        Options {
+            clock: clock as _,
+            ..small(2)
+        },
+    )
+    .unwrap();
+    log.set_retention(Retention {
+        age_max_s: Some(100 * 86_400),
+        ..Retention::default()
+    });
+    log.expire_now().unwrap();
+    assert_eq!(log.describe().segments, 1);
+    bodies(&log);
+}
+
+#[test]
+fn by_count_what_a_power_cut_may_take_back_does_not_count() {
+    let disk = SimDisk::new();
+    let options = |seed| Options {
+        durability: strandlog_engine::Durability::Os,
+        os_sync_interval_ms: 3_600_000,
+        ..small(seed)
+    };
+    let (log, _) = Log::open(disk.root(), options(1)).unwrap();
+    for number in 0..30_u8 {
+        append(&log, "s", &[&[number; 800]]).unwrap();
+    }
+    assert!(log.durable_end() < log.end());
+    log.set_retention(Retention {
+        records_max: Some(5),
+        ..Retention::default()
+    });
+    log.expire_now().unwrap();
+    let (log, _) = Log::open(disk.after_crash(left(0, 0)).root(), options(2)).unwrap();
+    assert!(bodies(&log).len() >= 5, "{}", bodies(&log).len());
+}
