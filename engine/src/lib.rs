@@ -62,6 +62,7 @@
 #![warn(clippy::big_endian_bytes, clippy::host_endian_bytes)]
 
 mod batch;
+mod begin;
 mod checkpoint;
 mod commit;
 mod cursor;

@@ -5,8 +5,9 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::begin::{begin_segment, new_salt};
 use crate::checkpoint;
-use crate::commit::{Start, Writer, begin_segment, new_salt};
+use crate::commit::{Start, Writer};
 use crate::error::{Damage, OpenError};
 use crate::format::batch::Mark;
 use crate::format::names::{self, FileName};

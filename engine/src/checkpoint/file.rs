@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::change::{COMPACTED_BATCH_LEN, Entry, encode_change, encoded_len, record_len};
-use crate::commit::new_salt;
+use crate::begin::new_salt;
 use crate::error::CheckpointError;
 use crate::format::batch::{Chain, Mark};
 use crate::format::names;
