@@ -7,7 +7,7 @@ use super::event::Uid;
 use super::failure::Failure;
 use super::name::{AggregateId, EventType, StreamName};
 use super::range::Selection;
-use super::tags::{self, AGGREGATE, UID, WRITER};
+use super::tags::{self, AGGREGATE, PAIR, UID, WRITER};
 
 impl Log {
     /// How many events of this type the stream has had; 0 as well if none of them is kept.
@@ -64,18 +64,31 @@ impl Log {
             .collect())
     }
 
+    /// The streams with the types of their events, in byte order: at most `limit` pairs.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if the index cannot be read.
+    pub async fn stream_types(&self, limit: usize) -> Result<Vec<(String, String)>, Failure> {
+        self.pairs(PAIR, limit).await
+    }
+
     /// The streams that belong to a producer, with the producers, in byte order: at most `limit`.
     ///
     /// # Errors
     ///
     /// [`Failure`] if the index cannot be read.
     pub async fn owned_streams(&self, limit: usize) -> Result<Vec<(String, String)>, Failure> {
-        let found = self.store.tags(vec![WRITER], None, limit).await?;
+        self.pairs(WRITER, limit).await
+    }
+
+    async fn pairs(&self, kind: u8, limit: usize) -> Result<Vec<(String, String)>, Failure> {
+        let found = self.store.tags(vec![kind], None, limit).await?;
         Ok(found
             .into_iter()
             .filter_map(|(tag, _end)| {
-                let (stream, producer) = tags::name_of(&tag, WRITER)?.split_once('\0')?;
-                Some((stream.to_owned(), producer.to_owned()))
+                let (stream, other) = tags::name_of(&tag, kind)?.split_once('\0')?;
+                Some((stream.to_owned(), other.to_owned()))
             })
             .collect())
     }

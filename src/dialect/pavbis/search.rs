@@ -8,7 +8,6 @@ use crate::app::Failure;
 use crate::app::event::Event;
 use crate::app::filter::Filter;
 use crate::app::limits::PAGE_LEN_MAX;
-use crate::app::name::StreamName;
 use crate::app::offsets::{Offset, OffsetKey};
 use crate::app::range::Selection;
 use crate::http::{Reply, path};
@@ -21,10 +20,8 @@ use super::replies::{self, Refusal, text};
 use super::stats::{self, Streams};
 use super::{consumers, event};
 
-/// How many streams are looked at, and how many names of events in each.
-const STREAMS_MAX: usize = 1_000;
-/// See [`STREAMS_MAX`].
-const NAMES_MAX: usize = 100;
+/// How many pairs of a stream and an event name are looked at: the first in byte order.
+const PAIRS_MAX: usize = 10_000;
 /// The most results of a search.
 const RESULTS_MAX: usize = 100;
 /// The most events of a period.
@@ -56,28 +53,24 @@ pub(super) async fn by_name(call: &Call<'_>) -> Result<Reply, Refusal> {
         return Err(Refusal::bad(text::TERM));
     }
     let log = call.log()?;
-    let Streams { shown, cut_at } = stats::streams(&log, STREAMS_MAX).await?;
+    let Streams { shown, cut_at } = stats::streams(&log, stats::STREAMS_MAX).await?;
+    let pairs = log.stream_types(PAIRS_MAX).await?;
     let has_term = |name: &str| name.to_lowercase().contains(&term);
-    let mut results = Vec::new();
-    for stream in &shown {
-        if results.len() >= RESULTS_MAX {
-            break;
-        }
-        let name = StreamName::new(stream.name.as_str())?;
-        for (event_name, _count) in log.types_of_stream(&name, None, NAMES_MAX).await? {
-            if has_term(&event_name) {
-                results.push((&stream.name, Some(event_name)));
-            }
-        }
-    }
+    let events = pairs.iter().filter(|(_, event_name)| has_term(event_name));
     let streams = shown.iter().filter(|stream| has_term(&stream.name));
-    results.extend(streams.map(|stream| (&stream.name, None)));
+    let mut results: Vec<(&str, Option<&str>)> = events
+        .map(|(stream, event_name)| (stream.as_str(), Some(event_name.as_str())))
+        .chain(streams.map(|stream| (stream.name.as_str(), None)))
+        .take(RESULTS_MAX + 1)
+        .collect();
     let cut_results = results.len() > RESULTS_MAX;
     results.truncate(RESULTS_MAX);
     let body = stats::array(&results, |out, (stream, event_name)| {
-        push_result(out, stream, event_name.as_deref());
+        push_result(out, stream, *event_name);
     });
-    let cut_at = cut_results.then_some(RESULTS_MAX as u64).or(cut_at);
+    let cut_pairs = (pairs.len() == PAIRS_MAX).then_some(PAIRS_MAX as u64);
+    let cut_results = cut_results.then_some(RESULTS_MAX as u64);
+    let cut_at = cut_results.or(cut_at).or(cut_pairs);
     Ok(replies::list(body, cut_at))
 }
 
