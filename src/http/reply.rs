@@ -261,6 +261,9 @@ impl hyper::body::Body for ReplyBody {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use http_body_util::BodyExt;
 
     use super::*;
@@ -292,6 +295,28 @@ mod tests {
         assert_eq!(pieces.len(), 100);
         assert!(pieces.iter().zip(0..).all(|(piece, n)| piece[..] == [n; 3]));
         assert!(!aborted);
+    }
+
+    #[tokio::test]
+    async fn a_producer_is_at_most_a_piece_ahead_of_what_is_taken() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let mut body = ReplyBody::stream(|mut out| async move {
+            for number in 0..100_u8 {
+                counter.fetch_add(1, Ordering::Relaxed);
+                out.send(vec![number]).await?;
+            }
+            Ok(())
+        });
+        for taken in 1..=100 {
+            assert!(body.frame().await.unwrap().is_ok());
+            // One lies ready, and the next waits to be sent.
+            assert!(
+                asked.load(Ordering::Relaxed) <= taken + 2,
+                "{taken}: {asked:?}"
+            );
+        }
+        assert!(body.frame().await.is_none());
     }
 
     #[tokio::test]

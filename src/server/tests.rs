@@ -101,10 +101,12 @@ async fn requests_in_a_row_are_taken_no_faster_than_their_replies() {
     let requests: String = (0..COUNT).map(request).collect();
     client.write_all(requests.as_bytes()).unwrap();
     assert!(settled(&taken) <= AHEAD_MAX, "{taken:?}");
-    client.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut replies = Vec::new();
-    let _cut = client.read_to_end(&mut replies);
-    assert!(replies.len() > PIECE.len(), "what was taken is answered");
+    let mut first = vec![0; PIECE.len()];
+    client.read_exact(&mut first).unwrap();
+    assert!(
+        first.starts_with(b"HTTP/1.1 200 "),
+        "what was taken is answered"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -185,7 +187,8 @@ async fn a_head_that_cannot_be_read_is_refused_in_words_behind_good_replies() {
     assert!(refusal.contains("\r\nx-request-id: "), "{refusal}");
 }
 
-/// The words are for hyper's own replies: what looks like one in a body is a payload.
+/// The words are for hyper's own replies: what looks like one in a body is a payload. To a client of
+/// HTTP/1.0 a body is sent piece by piece, without anything between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_payload_that_looks_like_a_refusal_is_sent_as_it_is() {
     const FAKE: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
@@ -200,10 +203,8 @@ async fn a_payload_that_looks_like_a_refusal_is_sent_as_it_is() {
         })
     })
     .await;
-    for number in 0..3 {
-        client.write_all(request(number).as_bytes()).unwrap();
-        let reply = read_until(&mut client, "\r\n0\r\n\r\n");
-        assert_eq!(reply.matches(FAKE).count(), 5, "{reply}");
-        assert!(!reply.contains("problem"), "{reply}");
-    }
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    assert!(reply.ends_with(&FAKE.repeat(5)), "{reply}");
 }

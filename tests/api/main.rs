@@ -17,5 +17,6 @@ mod publish;
 mod records;
 mod refusals;
 mod replay;
+mod slow;
 mod stopping;
 mod streams;

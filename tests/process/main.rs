@@ -10,6 +10,7 @@ mod events;
 mod harness;
 mod http;
 mod import_export;
+mod memory;
 mod pavbis;
 mod readme;
 mod start;
