@@ -1,9 +1,6 @@
 //! Publishing raw, as a message and as a list; and how it reads back.
 
 use serde_json::{Value, json};
-use strandlog::app::Data;
-use strandlog::app::name::{EventType, ProducerId, StreamName};
-use strandlog::app::publish::{NewEvent, Publish};
 
 use super::{EVENTS, JSON, LIST, aggregate, list, message, of_a, raw, refused, taken, without};
 use crate::harness::Server;
@@ -362,20 +359,15 @@ fn an_id_may_be_stored_twice() {
 #[test]
 fn a_stream_that_another_door_owns_is_refused_in_words_of_its_own() {
     let server = Server::start();
-    let owned = Publish {
-        events: vec![NewEvent::new(
-            StreamName::new("A").unwrap(),
-            EventType::new("t").unwrap(),
-            Data::Json(b"1"),
-        )],
-        producer: Some(ProducerId::new("somebody").unwrap()),
-        ..Publish::default()
-    };
-    let log = server.app.log("default").unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    runtime.block_on(log.publish(owned)).unwrap();
+    let headers = [
+        ("Authorization", "Basic dGVzdDp0ZXN0"),
+        ("Content-Type", "application/json; charset=utf-8"),
+        ("Accept", "application/json; charset=utf-8"),
+        ("X-Producer-ID", "52a454e8-a111-4e5c-a715-2e46fedd8c47"),
+    ];
+    let body = r#"{"event":{"name":"t"},"payload":{}}"#;
+    let owned = server.ask("POST", "/api/v1/streams/A/events", &headers, body);
+    assert_eq!(owned.status, 200, "{}", owned.text());
     let refusal = refused(&message(&server, &of_a(0)), 409, "AXONIQ-0001");
     let text = refusal["message"].as_str().unwrap();
     assert!(text.contains("belongs to"), "{text}");
