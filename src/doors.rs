@@ -88,6 +88,7 @@ impl Doors {
 
     /// Resolves once nothing is being called any more. The product must have been told to stop.
     pub async fn close(&self) {
+        self.dialects.close().await;
         self.hub.close().await;
     }
 }

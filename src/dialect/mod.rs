@@ -55,6 +55,9 @@ impl Settings {
     ///
     /// [`SettingError`] names the setting that cannot be used.
     pub fn check(&self) -> Result<(), SettingError> {
+        if let Some(eventhos) = &self.eventhos {
+            eventhos.check()?;
+        }
         if let Some(newstore) = &self.newstore {
             newstore.check()?;
             for path in &newstore.paths {
@@ -82,9 +85,8 @@ impl Settings {
             };
             all.push(("axon", how));
         }
-        if self.eventhos.is_some() {
-            let how = "POST /auth/token client shop / shop-secret";
-            all.push(("eventhos", how.to_owned()));
+        if let Some(eventhos) = &self.eventhos {
+            all.push(("eventhos", eventhos.credentials()));
         }
         if let Some(newstore) = &self.newstore {
             all.push(("newstore", newstore.credentials()));
@@ -219,6 +221,14 @@ impl Dialects {
                 None => None,
             },
         })
+    }
+
+    /// Resolves once no dialect does anything on its own any more. The product must have been told to
+    /// stop.
+    pub async fn close(&self) {
+        if let Some(door) = &self.eventhos {
+            door.close().await;
+        }
     }
 
     /// The dialect to which a path belongs, if it is on.

@@ -10,6 +10,7 @@ mod axon;
 #[allow(dead_code, reason = "shared with the tests of the native API")]
 mod client;
 mod doors;
+mod eventhos;
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod harness;
 mod newstore;
