@@ -9,8 +9,11 @@ mod axon;
 #[path = "../api/client.rs"]
 #[allow(dead_code, reason = "shared with the tests of the native API")]
 mod client;
+#[allow(dead_code, reason = "each file of tests uses a part of it")]
+mod credentials;
 mod doors;
 mod eventhos;
+mod fidelity;
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod harness;
 mod newstore;
@@ -18,4 +21,5 @@ mod pavbis;
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod receiver;
 mod spotahome;
+mod story;
 mod webhooks;
