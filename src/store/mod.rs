@@ -7,7 +7,9 @@
 //! # What an implementation must guarantee
 //!
 //! 1. A receipt means durable (at the level asked for) *and readable*: a read begun after the
-//!    append resolved sees the records.
+//!    append resolved sees the records. The exception is an append that asks for less than the log
+//!    gives: its records are readable once they are as durable as the log promises its readers,
+//!    which the same commit sees to.
 //! 2. Ids are dense and ascending from 1 and never given out twice. A record is visible only when
 //!    every lower one is, and never if a crash could still take it back.
 //! 3. A batch is stored whole, contiguous and in order, or not at all, across crashes too.

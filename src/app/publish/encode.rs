@@ -114,7 +114,8 @@ pub(super) fn batch(
                 if let Some(producer) = &request.producer {
                     let stream = event.stream.as_str();
                     let claims = !plan.owned_streams.contains(stream) && claimed.insert(stream);
-                    buffers.tag(OWNED, stream, claims.then_some(0));
+                    let rank = plan.claim_ranks.get(stream).copied().unwrap_or_default();
+                    buffers.tag(OWNED, stream, claims.then_some(rank));
                     buffers.writer(stream, producer.as_str());
                 }
                 if event.findable_by_uid {

@@ -15,13 +15,13 @@ use std::collections::{BTreeSet, HashSet};
 
 use parking_lot::RwLock;
 
-use crate::store::{AppendError, EventId, LogName, Pending, Receipt};
+use crate::store::{AppendError, LogName, Pending, Receipt};
 
 use super::super::failure::{Code, Failure};
 use super::super::name::ProducerId;
 use super::super::tags::{self, OWNED};
 use super::super::{App, Log};
-use super::plan::Plan;
+use super::plan::{Plan, RefusedClaim};
 use super::{Publish, encode};
 
 /// The logs in which a stream may belong to somebody.
@@ -71,24 +71,30 @@ impl Log {
     }
 
     /// After a claim was refused: goes on if the stream belongs to this producer, who was publishing
-    /// to it at the same time.
+    /// to it at the same time, or to nobody, because all events of its owner have expired.
     pub(super) async fn settle_claim(
         &self,
         request: &Publish<'_>,
         plan: &mut Plan,
-        (index, of_owner): (usize, Option<EventId>),
+        claim: RefusedClaim,
     ) -> Result<(), Failure> {
-        if let Some(id) = of_owner {
+        if let Some(id) = claim.of_owner {
             self.until_readable(id).await?;
         }
-        let stream = request.events.get(index).map(|event| &event.stream);
-        if let (Some(stream), Some(producer)) = (stream, &request.producer)
-            && self.is_writer(stream.as_str(), producer).await?
-        {
-            plan.owned_streams.insert(stream.as_str().to_owned());
-            return Ok(());
+        let event = request.events.get(claim.index);
+        if let (Some(event), Some(producer)) = (event, &request.producer) {
+            let stream = event.stream.as_str();
+            if self.is_writer(stream, producer).await? {
+                plan.owned_streams.insert(stream.to_owned());
+                return Ok(());
+            }
+            // The index forgets an expired event only once its removal is durable.
+            if claim.of_owner.is_some_and(|id| id < self.store.first()) {
+                plan.claim_ranks.insert(stream.to_owned(), claim.count);
+                return Ok(());
+            }
         }
-        Err(stream_owned(request).at(index))
+        Err(stream_owned(request).at(claim.index))
     }
 }
 

@@ -20,6 +20,20 @@ pub(super) struct Plan {
     pub(super) request_rank: u64,
     /// Streams that are known to belong to whoever publishes.
     pub(super) owned_streams: BTreeSet<String>,
+    /// What the tags of ownership are expected to be counted as, where that is not 0: the events of
+    /// an earlier owner have expired, so the stream is free again.
+    pub(super) claim_ranks: BTreeMap<String, u64>,
+}
+
+/// A stream that could not be claimed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RefusedClaim {
+    /// The place of its event in the request.
+    pub(super) index: usize,
+    /// How many events of an owner it has had.
+    pub(super) count: u64,
+    /// The last of them.
+    pub(super) of_owner: Option<EventId>,
 }
 
 /// A tag of the server's own behind those of the publisher. They follow in this order.
@@ -149,16 +163,20 @@ impl Plan {
             .collect()
     }
 
-    /// The first event whose stream could not be claimed, and an event of the stream's owner.
+    /// The first event whose stream could not be claimed.
     pub(super) fn refused_claim(
         &self,
         request: &Publish<'_>,
         mismatches: &[RankMismatch],
-    ) -> Option<(usize, Option<EventId>)> {
+    ) -> Option<RefusedClaim> {
         self.mismatched(request, mismatches)
             .into_iter()
             .find(|(_, own_tag, _)| *own_tag == OwnTag::Owned)
-            .map(|(index, _, mismatch)| (index, mismatch.last_id))
+            .map(|(index, _, mismatch)| RefusedClaim {
+                index,
+                count: mismatch.actual,
+                of_owner: mismatch.last_id,
+            })
     }
 
     /// The own tags that did not get the ranks they expected, with the places of their events.
