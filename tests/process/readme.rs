@@ -1,6 +1,6 @@
-//! The README's first five minutes, typed in as they stand there.
+//! The README's examples, typed in as they stand there.
 //!
-//! Each `console` block of that section is run line by line in a directory of its own. In an answer
+//! Each `console` block of a section is run line by line in a directory of its own. In an answer
 //! `…` stands for whatever differs from run to run. Lines are compared as they are, apart from that.
 
 use std::fs;
@@ -10,7 +10,6 @@ use std::process::{Command, Stdio};
 use crate::harness::{BINARY, Server, strandlog};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-const SECTION: &str = "## The first five minutes";
 /// The address the README uses.
 const ADDRESS: &str = "127.0.0.1:7411";
 
@@ -21,10 +20,10 @@ struct Step {
     answer: Vec<String>,
 }
 
-/// The steps of the section, in their order.
-fn steps() -> Vec<Step> {
+/// The steps of a section, in their order.
+fn steps(title: &str) -> Vec<Step> {
     let readme = fs::read_to_string(README).unwrap();
-    let (_, section) = readme.split_once(SECTION).unwrap();
+    let (_, section) = readme.split_once(&format!("\n## {title}\n")).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let mut steps: Vec<Step> = Vec::new();
     let mut inside = false;
@@ -104,7 +103,7 @@ fn the_first_five_minutes_of_the_readme_are_true() {
     let directory = tempfile::tempdir().unwrap();
     let mut server: Option<Server> = None;
     let mut address = ADDRESS.to_owned();
-    let steps = steps();
+    let steps = steps("The first five minutes");
     assert!(steps.len() >= 10, "{steps:?}");
     for step in steps {
         match step.command.as_str() {
@@ -128,21 +127,37 @@ fn the_first_five_minutes_of_the_readme_are_true() {
                 let (status, _) = stopped.wait();
                 assert!(status.success(), "{status}");
             }
-            command => {
-                let got = answer_of(
-                    directory.path(),
-                    &address,
-                    &command.replace(ADDRESS, &address),
-                );
-                let got: Vec<String> = got
-                    .lines()
-                    .map(|line| line.replace(&address, ADDRESS))
-                    .collect();
-                assert_eq!(got.len(), step.answer.len(), "{command}: {got:#?}");
-                for (got, want) in got.iter().zip(&step.answer) {
-                    assert!(matches(got, want), "{command}:\n{got}\nis not\n{want}");
-                }
-            }
+            _ => check(&step, directory.path(), &address),
+        }
+    }
+}
+
+/// Runs a step, whose answer must be as the README says.
+#[track_caller]
+fn check(step: &Step, directory: &Path, address: &str) {
+    let command = &step.command;
+    let got = answer_of(directory, address, &command.replace(ADDRESS, address));
+    let got: Vec<String> = got
+        .lines()
+        .map(|line| line.replace(address, ADDRESS))
+        .collect();
+    assert_eq!(got.len(), step.answer.len(), "{command}: {got:#?}");
+    for (got, want) in got.iter().zip(&step.answer) {
+        assert!(matches(got, want), "{command}:\n{got}\nis not\n{want}");
+    }
+}
+
+#[test]
+fn the_examples_of_webhooks_and_of_the_other_doors_are_true() {
+    for title in ["Webhooks", "Five more doors"] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = strandlog(["--listen", "127.0.0.1:0"]);
+        command.current_dir(directory.path()).stderr(Stdio::null());
+        let server = Server::spawn(command);
+        let steps = steps(title);
+        assert!(steps.len() >= 3, "{steps:?}");
+        for step in steps {
+            check(&step, directory.path(), &server.address);
         }
     }
 }
