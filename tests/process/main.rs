@@ -6,6 +6,7 @@
 
 mod crash;
 mod descriptors;
+mod eventhos;
 mod events;
 mod harness;
 mod http;

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use crate::app::limits::METADATA_LEN_MAX;
 use crate::app::name::IdempotencyKey;
@@ -15,8 +16,8 @@ use crate::app::publish::{Fingerprint, KeyOrigin, Keyed, NewEvent, Publish};
 use crate::app::{App, Data, Event, Failure, FailureKind, Log};
 use crate::json::{Reader, write};
 use crate::unwind::{Panicked, without_panic};
-use crate::webhook::Hub;
 use crate::webhook::client::{Answer, Call, CallError};
+use crate::webhook::{History, Hub};
 
 use super::admin::iso_time;
 use super::event::{self, Metadata, write_headers};
@@ -24,6 +25,12 @@ use super::history::{self, Execution, ExecutionState};
 use super::recipe::{OauthResponse, Prepared, Recipe};
 use super::registry::{Bound, Directory};
 
+/// How many executions are under way at a time, all occurrences together. The members of a group
+/// run at the same time as far as this goes.
+const EXECUTIONS_MAX: u32 = 256;
+/// So many bytes of an occurrence take a place of [`EXECUTIONS_MAX`] more, in bytes: each execution
+/// has a body of its own in memory.
+const BYTES_PER_PLACE: usize = 256 << 10;
 /// How much of a body that was sent is recorded, in bytes. Answers are no longer than that anyway.
 const SENT_LEN_MAX: usize = 64 << 10;
 /// How many answers may lead from one to the other: an action that answers to its own event would
@@ -33,13 +40,14 @@ const REPLY_HOPS_MAX: u32 = 16;
 const RECORD_PAUSE: Duration = Duration::from_secs(2);
 
 /// What an execution needs of its surroundings.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Surroundings {
     pub(super) app: App,
     pub(super) log: Log,
-    pub(super) hub: Hub,
+    hub: Hub,
     pub(super) directory: Directory,
-    pub(super) timeout: Duration,
+    timeout: Duration,
+    places: Semaphore,
 }
 
 /// What came of the calls.
@@ -52,6 +60,23 @@ struct Outcome {
 }
 
 impl Surroundings {
+    /// Surroundings in which a call may take `timeout`.
+    pub(super) fn new(log: Log, hub: Hub, directory: Directory, timeout: Duration) -> Self {
+        Self {
+            app: log.app().clone(),
+            log,
+            hub,
+            directory,
+            timeout,
+            places: Semaphore::new(EXECUTIONS_MAX as usize),
+        }
+    }
+
+    /// What became of executions.
+    pub(super) fn history(&self) -> &History {
+        self.hub.history()
+    }
+
     fn now(&self) -> String {
         iso_time(self.app.clock().now_us())
     }
@@ -59,6 +84,12 @@ impl Surroundings {
     /// Executes one contract for an occurrence, and records what came of it. True once that is
     /// durable; false if the server is stopping and it is not.
     pub(super) async fn execute(&self, bound: &Bound, event: &Event<'_>) -> bool {
+        let places = u32::try_from(event.data.bytes().len() / BYTES_PER_PLACE).unwrap_or(u32::MAX);
+        let places = places.saturating_add(1).min(EXECUTIONS_MAX);
+        let place = self.places.acquire_many(places).await;
+        if place.is_err() || self.app.is_stopping() {
+            return false;
+        }
         let metadata = Metadata::of(event);
         let called = without_panic(self.call(bound, event, &metadata)).await;
         let outcome = called
@@ -95,7 +126,7 @@ impl Surroundings {
 
     /// Records an outcome, however long it takes: without a record the action would be called again.
     async fn record(&self, mut execution: Execution) -> bool {
-        while let Err(failure) = history::record(self.hub.history(), &execution).await {
+        while let Err(failure) = history::record(self.history(), &execution).await {
             if failure.kind() == FailureKind::TooLarge && !execution.is_shortened() {
                 execution.shorten();
                 continue;

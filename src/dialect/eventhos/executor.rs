@@ -154,12 +154,17 @@ impl Runner {
         let surroundings = Arc::clone(&self.surroundings);
         let app = &surroundings.app;
         let mut changes = surroundings.directory.changes();
+        changes.mark_changed();
+        let mut names = HashSet::new();
         while !app.is_stopping() {
             let end = surroundings.log.last_id();
-            changes.borrow_and_update();
-            let names: HashSet<String> = surroundings
-                .directory
-                .read(|registry| registry.planned().map(str::to_owned).collect());
+            // The sender lives in the directory, so there is no error.
+            if changes.has_changed().unwrap_or(true) {
+                changes.borrow_and_update();
+                names = surroundings
+                    .directory
+                    .read(|registry| registry.planned().map(str::to_owned).collect());
+            }
             let looked_at = self.looked_at();
             if end > looked_at && !names.is_empty() {
                 if let Err(failure) = self.look(looked_at, end, &names).await {
@@ -174,7 +179,8 @@ impl Runner {
             tokio::select! {
                 () = app.stopped() => {}
                 () = surroundings.log.grown_past(waiting), if !names.is_empty() => {}
-                _changed = changes.changed() => {}
+                // The wait sees the change; the names are still those from before it.
+                _changed = changes.changed() => changes.mark_changed(),
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
             }
         }
@@ -399,7 +405,7 @@ impl Occurrence {
         if !self.recheck {
             return Some(HashSet::new());
         }
-        let history = self.surroundings.hub.history();
+        let history = self.surroundings.history();
         loop {
             match history::of_occurrence(history, self.id.get()).await {
                 Ok(details) => {

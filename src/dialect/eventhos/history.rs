@@ -152,6 +152,13 @@ pub(super) async fn with_state(
     state: ExecutionState,
     max: usize,
 ) -> Result<BTreeSet<u64>, Failure> {
+    /// All that is wanted of an entry.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct OfOccurrence {
+        received_event_id: u64,
+    }
+
     let tags = [state_tag(state)];
     let mut found = BTreeSet::new();
     let mut before = None;
@@ -162,9 +169,11 @@ pub(super) async fn with_state(
             tags: &tags,
         };
         let page = history.list(which, before, PAGE).await?;
-        for detail in page.entries.iter().filter_map(Detail::of) {
-            if found.len() < max {
-                found.insert(detail.execution.received_event_id);
+        for entry in &page.entries {
+            if let Ok(of) = serde_json::from_slice::<OfOccurrence>(&entry.json)
+                && found.len() < max
+            {
+                found.insert(of.received_event_id);
             }
         }
         before = page.next;

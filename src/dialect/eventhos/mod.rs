@@ -15,7 +15,9 @@
 //! An occurrence is an ordinary event: stream and type are the event's identifier. So an event of
 //! that type that came through another door has its contracts executed as well, with empty headers
 //! and query. Whatever is stored is stored without the access key, without `Authorization` and
-//! without cookies; templates find `redacted` there.
+//! without cookies; templates find `redacted` there. What an action sends and gets is recorded
+//! without such headers as well, and otherwise as it is: a secret of an action belongs in its
+//! `Authorization`, not in its URL.
 //!
 //! One attempt for each contract. An execution whose outcome is not recorded when the server ends is
 //! begun again at the next start. `GET /auth/client/{id}/secret` shows nothing, because secrets are
@@ -187,13 +189,12 @@ impl Door {
         let log = tools.app.log("default")?;
         let directory = Directory::open(tools.app.clone(), log.clone(), &settings).await?;
         warn_of_refused(&directory, &tools.hub);
-        let executor = Executor::start(Surroundings {
-            app: tools.app.clone(),
-            log: log.clone(),
-            hub: tools.hub.clone(),
-            directory: directory.clone(),
-            timeout: Duration::from_millis(settings.action_timeout_ms),
-        })
+        let executor = Executor::start(Surroundings::new(
+            log.clone(),
+            tools.hub.clone(),
+            directory.clone(),
+            Duration::from_millis(settings.action_timeout_ms),
+        ))
         .await?;
         Ok(Self {
             app: tools.app,

@@ -343,3 +343,47 @@ fn answers_that_answer_to_themselves_come_to_an_end() {
     admin.executions(17, 1);
     assert_eq!(last_id(&server), 17);
 }
+
+#[test]
+fn many_occurrences_of_many_events_are_each_executed_once() {
+    const EVENTS: usize = 70;
+    let receiver = Receiver::answering(200);
+    let server = start_calling(&receiver, |settings| {
+        // More names than one query may have.
+        for n in 0..EVENTS {
+            settings.events.push(Event {
+                identifier: format!("e{n}"),
+                system: "shop".to_owned(),
+            });
+            settings.contracts.push(Contract {
+                event: format!("e{n}"),
+                action: "bill".to_owned(),
+                order: 0,
+            });
+        }
+    });
+    let mut bodies = Vec::new();
+    for n in 0..2 * EVENTS {
+        let event = format!("e{}", n % EVENTS);
+        server.publish(&json!({"stream": "s", "type": event, "data": n}));
+        server.publish(&json!({"stream": "s", "type": "other", "data": n}));
+        bodies.push(n.to_string());
+    }
+    let received = receiver.wait_for(2 * EVENTS);
+    let mut got: Vec<String> = received
+        .iter()
+        .map(|request| request.text().to_owned())
+        .collect();
+    got.sort();
+    bodies.sort();
+    assert_eq!(got, bodies);
+    let admin = Admin::of(&server);
+    let page = admin.get("/event/received?order=desc&itemsPerPage=2");
+    assert_eq!(page["totalItems"], 2 * EVENTS);
+    assert_eq!(page["items"][1]["eventIdentifier"], "e68");
+    let server = server.restart();
+    server.publish(&json!({"stream": "s", "type": "e0", "data": "last"}));
+    let received = receiver.wait_for(2 * EVENTS + 1);
+    assert_eq!(received.last().unwrap().text(), "\"last\"");
+    assert_eq!(received.len(), 2 * EVENTS + 1);
+}

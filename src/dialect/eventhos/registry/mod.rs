@@ -400,9 +400,11 @@ impl Change {
                 let mut registry = shared.registry.write();
                 let entity = D::table_mut(&mut registry).put(kept);
                 registry.plan_all();
+                // Before anybody sees the change: whoever counts changes and sees none has seen
+                // everything that others can act upon.
+                shared.changed.send_modify(|changes| *changes += 1);
                 entity
             };
-            shared.changed.send_modify(|changes| *changes += 1);
             drop(turn);
             Ok(entity.expect("it has a definition, or the config file has one"))
         });
