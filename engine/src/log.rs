@@ -260,6 +260,15 @@ impl Log {
         self.view(|view| view.end_of(tag))
     }
 
+    /// The same as [`tag_end`](Self::tag_end) if memory alone can tell, as it can of tags that were
+    /// used since the last segment began; else `None`. Never blocks.
+    #[must_use]
+    pub fn tag_end_in_memory(&self, tag: &[u8]) -> Option<Option<TagEnd>> {
+        let shared = self.shared();
+        let (first, end) = (shared.first().get(), shared.published().get());
+        shared.tags.view(first, end).end_in_memory(tag)
+    }
+
     /// The record that has this rank for the tag, if it is kept.
     ///
     /// # Errors

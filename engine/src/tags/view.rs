@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::posting::{Posting, Window};
-use super::slots::{Slot, Slots};
+use super::slots::{Held, Slot, Slots};
 use super::{Direction, Query, QueryIds, TagEnd, TagError, TagIds, list, tag_hash};
 
 /// The index of the ids from `first` up to, and without, `end`, as if nothing else existed.
@@ -31,6 +31,20 @@ impl TagView {
     /// See [`TagError`].
     pub(crate) fn end_of(&self, tag: &[u8]) -> Result<Option<TagEnd>, TagError> {
         self.slots.end_of(tag, tag_hash(tag), self.first, self.end)
+    }
+
+    /// The same as [`end_of`](Self::end_of) if memory alone can tell; else none.
+    pub(crate) fn end_in_memory(&self, tag: &[u8]) -> Option<Option<TagEnd>> {
+        let hash = tag_hash(tag);
+        for slot in self.slots().iter().rev() {
+            let Held::Memory(piece) = &slot.held else {
+                return None;
+            };
+            if let Some(end) = piece.end_of(tag, hash, self.end) {
+                return Some((end.last_id >= self.first).then_some(end));
+            }
+        }
+        Some(None)
     }
 
     /// The ids that carry `tag`: from `from` up, or from `from` down, `from` included.

@@ -257,6 +257,10 @@ impl Story {
             let found = log
                 .tag_end(tag.as_bytes())
                 .map_err(|error| format!("tag {tag}: {error:?}"))?;
+            let in_memory = log.tag_end_in_memory(tag.as_bytes());
+            ensure(in_memory.is_none_or(|end| end == found), || {
+                format!("tag {tag} ends at {in_memory:?} in memory, not {found:?}")
+            })?;
             let found = found.map(|end| (end.count, end.last_id));
             let want = ends.get(tag.as_bytes()).copied();
             ensure(found == want, || {
