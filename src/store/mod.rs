@@ -209,6 +209,9 @@ pub trait LogStore: fmt::Debug + Send + Sync + 'static {
     /// How many records ever carried this tag, and the last one; none if no record did.
     fn tag_end(&self, tag: Vec<u8>) -> Pending<'_, Result<Option<TagEnd>, ReadError>>;
 
+    /// What [`tag_end`](Self::tag_end) would give, if memory alone can tell; else `None`.
+    fn tag_end_in_memory(&self, tag: &[u8]) -> Option<Option<TagEnd>>;
+
     /// The record that got this rank for the tag, if it is kept.
     fn id_at_rank(
         &self,

@@ -235,7 +235,7 @@ impl Log {
     pub async fn publish(&self, request: Publish<'_>) -> Result<Published, Failure> {
         check(&request)?;
         let mut plan = Plan::default();
-        self.plan_ownership(&request, &mut plan).await?;
+        self.plan_ownership(&request, &mut plan);
         for _round in 0..PUBLISH_ROUNDS_MAX {
             let Some(appended) = self.submit(&request, &plan)? else {
                 return self.all_replayed(&request, &plan).await;

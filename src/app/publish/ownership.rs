@@ -28,14 +28,12 @@ use super::{Publish, encode};
 pub(in super::super) type OwnedLogs = RwLock<HashSet<LogName>>;
 
 impl Log {
-    /// Finds out what is known of the ownership of the streams before the first round.
-    pub(super) async fn plan_ownership(
-        &self,
-        request: &Publish<'_>,
-        plan: &mut Plan,
-    ) -> Result<(), Failure> {
+    /// Finds out what memory knows of the ownership of the streams before the first round. A stream
+    /// of which it knows nothing is claimed: mostly it is new, and if it is the producer's already,
+    /// the refusal leads to where that is written.
+    pub(super) fn plan_ownership(&self, request: &Publish<'_>, plan: &mut Plan) {
         let Some(producer) = &request.producer else {
-            return Ok(());
+            return;
         };
         if !self.app.0.owned_logs.read().contains(self.name.as_str()) {
             self.app.0.owned_logs.write().insert(self.name.clone());
@@ -46,11 +44,11 @@ impl Log {
             .map(|event| event.stream.as_str())
             .collect();
         for stream in streams {
-            if self.is_writer(stream, producer).await? {
+            let tag = tags::writer(stream, producer.as_str());
+            if let Some(Some(_)) = self.store.tag_end_in_memory(&tag) {
                 plan.owned_streams.insert(stream.to_owned());
             }
         }
-        Ok(())
     }
 
     async fn is_writer(&self, stream: &str, producer: &ProducerId<'_>) -> Result<bool, Failure> {

@@ -121,6 +121,10 @@ impl LogStore for EmbeddedLog {
         }
     }
 
+    fn tag_end_in_memory(&self, tag: &[u8]) -> Option<Option<TagEnd>> {
+        self.log.tag_end_in_memory(tag)
+    }
+
     fn id_at_rank(
         &self,
         tag: Vec<u8>,
