@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use sha2::{Digest, Sha256};
 
 use super::limits::{CONTENT_TYPE_LEN_MAX, EVENT_ID_LEN_MAX, KEY_LEN_MAX, NAME_LEN_MAX};
@@ -142,6 +145,18 @@ macro_rules! name {
             #[must_use]
             pub fn by_ref(&self) -> $name<'_> {
                 $name(Cow::Borrowed(&self.0))
+            }
+        }
+
+        impl Serialize for $name<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name<'static> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::new(String::deserialize(deserializer)?).map_err(D::Error::custom)
             }
         }
 

@@ -12,6 +12,7 @@ use crate::http::{
     Body, Head, HeaderName, HeaderValue, Payload, Problem, ProblemType, Query, Reply, StatusCode,
     accept, etag, header, prefer, query,
 };
+use crate::json::write;
 use crate::store::EventId;
 
 use super::Api;
@@ -222,6 +223,30 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Ends a list that `body` has the entries of: where it goes on, the link to there, and whether
+    /// the client was given less than it asked for.
+    pub(super) fn end_list(&self, mut body: Vec<u8>, next: Next<'_>, limit: Limit) -> Reply {
+        body.extend_from_slice(b"],\"next\":");
+        let link = match next {
+            Next::After(name) => {
+                write::maybe_string(&mut body, name);
+                name.map(|name| self.link("next", &[], "after", name))
+            }
+            Next::Before(id) => {
+                let id = id.map(EventId::get);
+                write::maybe_number(&mut body, id);
+                id.map(|id| self.link("next", &[], "before", &id.to_string()))
+            }
+        };
+        body.push(b'}');
+        let mut reply = json_reply(StatusCode::OK, body);
+        if let Some(link) = link {
+            reply.set(header::LINK, link);
+        }
+        limit.tell(&mut reply);
+        reply
+    }
+
     /// The `Link` to this resource with one query parameter set, and some left out.
     pub(super) fn link(
         &self,
@@ -235,6 +260,15 @@ impl<'a> Call<'a> {
         // A path and a query that came in as a target are visible ASCII, or were escaped.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
+}
+
+/// Where a list goes on; nowhere if it has come to its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next<'a> {
+    /// Behind this name.
+    After(Option<&'a str>),
+    /// Before this id: the newest come first.
+    Before(Option<EventId>),
 }
 
 /// How many entries a page may have.

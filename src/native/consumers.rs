@@ -2,10 +2,10 @@
 
 use crate::app::Filter;
 use crate::app::consumers::{Consumer, ConsumerDefinition, Lag, Seek, Start};
-use crate::http::{Body, Reply, StatusCode, header};
+use crate::http::{Body, Reply, StatusCode};
 use crate::store::{Direction, EventId};
 
-use super::call::{Call, json_reply, limit};
+use super::call::{Call, Next, json_reply, limit};
 use super::events::{self, Page};
 use super::failure::Refusal;
 use super::wire;
@@ -29,15 +29,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
         write::string(&mut body, name);
         body.push(b'}');
     }
-    body.extend_from_slice(b"],\"next\":");
-    write::maybe_string(&mut body, page.next.as_deref());
-    body.push(b'}');
-    let mut reply = json_reply(StatusCode::OK, body);
-    if let Some(next) = &page.next {
-        reply.set(header::LINK, call.link("next", &[], "after", next));
-    }
-    limit.tell(&mut reply);
-    Ok(reply)
+    Ok(call.end_list(body, Next::After(page.next.as_deref()), limit))
 }
 
 /// Defines a consumer: 201 if it is new, 200 if it is defined so already.

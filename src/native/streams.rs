@@ -3,7 +3,7 @@
 use crate::http::{Reply, StatusCode, etag, header};
 use crate::json::write;
 
-use super::call::{Call, json_reply};
+use super::call::{Call, Next, json_reply};
 use super::failure::Refusal;
 
 /// Lists streams, by prefix, a page at a time.
@@ -31,15 +31,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
         write::number(&mut body, stream.last_id);
         body.push(b'}');
     }
-    body.extend_from_slice(b"],\"next\":");
-    write::maybe_string(&mut body, page.next.as_deref());
-    body.push(b'}');
-    let mut reply = json_reply(StatusCode::OK, body);
-    if let Some(next) = &page.next {
-        reply.set(header::LINK, call.link("next", &[], "after", next));
-    }
-    limit.tell(&mut reply);
-    Ok(reply)
+    Ok(call.end_list(body, Next::After(page.next.as_deref()), limit))
 }
 
 /// Describes a stream.

@@ -2,11 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::EventId;
-
 use super::super::failure::{Code, Failure};
 use super::super::filter::Filter;
-use super::super::name::{EventType, NameError, StreamName, TagLabel};
+use super::super::name::{EventType, StreamName, TagLabel};
 use super::{ConsumerDefinition, Start};
 
 /// The version of what is kept.
@@ -17,20 +15,34 @@ const VERSION: u32 = 1;
 struct Kept {
     version: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    streams: Vec<String>,
+    streams: Vec<StreamName<'static>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    types: Vec<String>,
+    types: Vec<EventType<'static>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<String>,
-    start: KeptStart,
+    tags: Vec<TagLabel<'static>>,
+    start: Start,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum KeptStart {
-    First,
-    End,
-    At(u64),
+/// An id as a number.
+pub(super) mod id {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::store::EventId;
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        id: &EventId,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(id.get())
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<EventId, D::Error> {
+        let number = u64::deserialize(from)?;
+        EventId::new(number).ok_or_else(|| D::Error::custom("a number that is no id"))
+    }
 }
 
 impl ConsumerDefinition {
@@ -50,60 +62,40 @@ impl ConsumerDefinition {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        fn texts<T: ToString>(names: &[T]) -> Vec<String> {
-            names.iter().map(T::to_string).collect()
-        }
+        let filter = self.filter.clone();
         let kept = Kept {
             version: VERSION,
-            streams: texts(&self.filter.streams),
-            types: texts(&self.filter.types),
-            tags: texts(&self.filter.tags),
-            start: match self.start {
-                Start::First => KeptStart::First,
-                Start::End => KeptStart::End,
-                Start::At(id) => KeptStart::At(id.get()),
-            },
+            streams: filter.streams,
+            types: filter.types,
+            tags: filter.tags,
+            start: self.start,
         };
         serde_json::to_vec(&kept).expect("texts and numbers can be written as JSON")
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Failure> {
-        let unreadable = |why: &dyn std::error::Error| {
+        let kept: Kept = serde_json::from_slice(bytes).map_err(|error| {
             Failure::new(
                 Code::Unreadable,
                 "the consumer's definition cannot be read by this version of the server",
             )
-            .caused_by(why)
-        };
-        let kept: Kept = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
-        let names = || -> Result<Filter, NameError> {
-            Ok(Filter {
-                streams: all(kept.streams, StreamName::new)?,
-                types: all(kept.types, EventType::new)?,
-                tags: all(kept.tags, TagLabel::new)?,
-            })
-        };
+            .caused_by(&error)
+        })?;
         Ok(Self {
-            filter: names().map_err(|error| unreadable(&error))?,
-            start: match kept.start {
-                KeptStart::First => Start::First,
-                KeptStart::End => Start::End,
-                KeptStart::At(id) => Start::At(EventId::new(id).unwrap_or(EventId::FIRST)),
+            filter: Filter {
+                streams: kept.streams,
+                types: kept.types,
+                tags: kept.tags,
             },
+            start: kept.start,
         })
     }
-}
-
-fn all<T>(
-    texts: Vec<String>,
-    check: impl Fn(String) -> Result<T, NameError>,
-) -> Result<Vec<T>, NameError> {
-    texts.into_iter().map(check).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::EventId;
 
     fn definition(streams: &[&'static str], start: Start) -> ConsumerDefinition {
         ConsumerDefinition {

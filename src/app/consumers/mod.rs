@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::store::{Checkpoint, CheckpointError, EventId};
 
@@ -27,7 +28,8 @@ pub struct ConsumerDefinition {
 }
 
 /// Where a consumer begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Start {
     /// With the oldest event that is kept.
     #[default]
@@ -35,7 +37,7 @@ pub enum Start {
     /// With what is published after its definition.
     End,
     /// With this event.
-    At(EventId),
+    At(#[serde(with = "definition::id")] EventId),
 }
 
 /// Where to move a checkpoint.

@@ -7,10 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::consumers::Start;
 use crate::app::limits::CALL_EVENTS_MAX;
-use crate::app::name::{EventType, NameError, StreamName, TagLabel};
+use crate::app::name::{EventType, StreamName, TagLabel};
 use crate::app::{Code, Failure, Filter};
 use crate::json::{Fault, FaultKind, Reader};
-use crate::store::EventId;
 use crate::webhook::endpoint::Endpoint;
 use crate::webhook::signature::Secret;
 
@@ -195,12 +194,12 @@ struct Kept {
     id: String,
     url: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    streams: Vec<String>,
+    streams: Vec<StreamName<'static>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    types: Vec<String>,
+    types: Vec<EventType<'static>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<String>,
-    start: KeptStart,
+    tags: Vec<TagLabel<'static>>,
+    start: Start,
     batch_size: usize,
     timeout_ms: u64,
     attempts_max: u32,
@@ -208,34 +207,20 @@ struct Kept {
     standing: Standing,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum KeptStart {
-    First,
-    End,
-    At(u64),
-}
-
 impl Webhook {
     /// The webhook as JSON, secret included.
     pub(super) fn encode(&self) -> Vec<u8> {
-        fn texts<T: ToString>(names: &[T]) -> Vec<String> {
-            names.iter().map(T::to_string).collect()
-        }
         let definition = &self.definition;
+        let filter = definition.filter.clone();
         let timeout_ms = definition.timeout.as_millis();
         let kept = Kept {
             version: VERSION,
             id: self.id.clone(),
             url: definition.endpoint.as_str().to_owned(),
-            streams: texts(&definition.filter.streams),
-            types: texts(&definition.filter.types),
-            tags: texts(&definition.filter.tags),
-            start: match definition.start {
-                Start::First => KeptStart::First,
-                Start::End => KeptStart::End,
-                Start::At(id) => KeptStart::At(id.get()),
-            },
+            streams: filter.streams,
+            types: filter.types,
+            tags: filter.tags,
+            start: definition.start,
             batch_size: definition.batch_size,
             timeout_ms: u64::try_from(timeout_ms).unwrap_or(TIMEOUT_MS.1),
             attempts_max: definition.attempts_max,
@@ -262,21 +247,14 @@ impl Webhook {
             return Err(unreadable("it is of another version"));
         }
         let endpoint = Endpoint::parse(&kept.url).map_err(|_| unreadable("its URL"))?;
-        let names = || -> Result<Filter, NameError> {
-            Ok(Filter {
-                streams: all(kept.streams, StreamName::new)?,
-                types: all(kept.types, EventType::new)?,
-                tags: all(kept.tags, TagLabel::new)?,
-            })
-        };
         let definition = Definition {
             endpoint: Arc::new(endpoint),
-            filter: names().map_err(|_| unreadable("its filter"))?,
-            start: match kept.start {
-                KeptStart::First => Start::First,
-                KeptStart::End => Start::End,
-                KeptStart::At(id) => Start::At(EventId::new(id).unwrap_or(EventId::FIRST)),
+            filter: Filter {
+                streams: kept.streams,
+                types: kept.types,
+                tags: kept.tags,
             },
+            start: kept.start,
             batch_size: kept.batch_size,
             timeout: Duration::from_millis(kept.timeout_ms),
             attempts_max: kept.attempts_max,
@@ -288,13 +266,6 @@ impl Webhook {
             standing: kept.standing,
         })
     }
-}
-
-fn all<T>(
-    texts: Vec<String>,
-    check: impl Fn(String) -> Result<T, NameError>,
-) -> Result<Vec<T>, NameError> {
-    texts.into_iter().map(check).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::time;
 use crate::webhook::dead_letters::{Closing, Letter};
 use crate::webhook::{Outcome, Verdict};
 
-use super::call::{Call, json_reply};
+use super::call::{Call, Next, json_reply};
 use super::failure::Refusal;
 use super::{consumers, wire};
 
@@ -51,15 +51,7 @@ pub(super) fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
         write::string(&mut body, webhook.state);
         body.push(b'}');
     }
-    body.extend_from_slice(b"],\"next\":");
-    write::maybe_string(&mut body, page.next.as_deref());
-    body.push(b'}');
-    let mut reply = json_reply(StatusCode::OK, body);
-    if let Some(next) = &page.next {
-        reply.set(header::LINK, call.link("next", &[], "after", next));
-    }
-    limit.tell(&mut reply);
-    Ok(reply)
+    Ok(call.end_list(body, Next::After(page.next.as_deref()), limit))
 }
 
 /// Defines a webhook (201), or changes the one there is, or leaves it as it is (200).
@@ -243,16 +235,7 @@ pub(super) async fn deliveries(call: &Call<'_>) -> Result<Reply, Refusal> {
         write::maybe_string(&mut body, entry.response.as_deref());
         body.push(b'}');
     }
-    body.extend_from_slice(b"],\"next\":");
-    write::maybe_number(&mut body, page.next.map(|id| id.get()));
-    body.push(b'}');
-    let mut reply = json_reply(StatusCode::OK, body);
-    if let Some(next) = page.next {
-        let link = call.link("next", &[], "before", &next.to_string());
-        reply.set(header::LINK, link);
-    }
-    limit.tell(&mut reply);
-    Ok(reply)
+    Ok(call.end_list(body, Next::Before(page.next), limit))
 }
 
 /// The open dead letters, newest first.
@@ -275,16 +258,7 @@ pub(super) async fn dead_letters(call: &Call<'_>) -> Result<Reply, Refusal> {
         }
         write_letter(&mut body, letter, first_kept);
     }
-    body.extend_from_slice(b"],\"next\":");
-    write::maybe_number(&mut body, page.next.map(|id| id.get()));
-    body.push(b'}');
-    let mut reply = json_reply(StatusCode::OK, body);
-    if let Some(next) = page.next {
-        let link = call.link("next", &[], "before", &next.to_string());
-        reply.set(header::LINK, link);
-    }
-    limit.tell(&mut reply);
-    Ok(reply)
+    Ok(call.end_list(body, Next::Before(page.next), limit))
 }
 
 fn write_letter(body: &mut Vec<u8>, letter: &Letter, first_kept: u64) {
