@@ -21,16 +21,19 @@ use crate::storage::Storage;
 /// [`TagWriter`](super::TagWriter); upkeep ([`flush_oldest`](Self::flush_oldest),
 /// [`merge_once`](Self::merge_once)) belongs to a background thread.
 ///
-/// Locks, in this order: `upkeep`, `state`, the lock of one piece. `state` is held for a clone or a
-/// swap only, never across a call to the storage.
+/// Locks, in this order: `flushing` or `merging`, `state`, the lock of one piece. `state` is held for a
+/// clone or a swap only, never across a call to the storage.
 #[derive(Debug)]
 pub(crate) struct TagIndex {
     storage: Arc<dyn Storage>,
     state: RwLock<State>,
     /// Moves with every new `slots`, so that the writer sees cheaply whether its copy is the last.
     generation: AtomicU64,
-    /// Held by whoever flushes or merges: two of them would pick the same pieces.
-    upkeep: Mutex<()>,
+    /// Held by whoever flushes: two of them would pick the same piece.
+    flushing: Mutex<()>,
+    /// Held by whoever merges, for the same reason. Another lock, because a merge of long runs takes
+    /// seconds, and a writer that waits for a piece to be written must not wait for that.
+    merging: Mutex<()>,
     has_writer: AtomicBool,
 }
 
@@ -90,7 +93,8 @@ impl TagIndex {
             storage,
             state: RwLock::new(State { slots, segments }),
             generation: AtomicU64::new(0),
-            upkeep: Mutex::new(()),
+            flushing: Mutex::new(()),
+            merging: Mutex::new(()),
             has_writer: AtomicBool::new(false),
         })
     }
@@ -176,7 +180,7 @@ impl TagIndex {
     ///
     /// The piece stays in memory.
     pub(crate) fn flush_oldest(&self) -> Result<bool, TagError> {
-        let _upkeep = self.upkeep.lock();
+        let _flushing = self.flushing.lock();
         let slots = self.current().1;
         let oldest = slots.sealed().iter().find_map(|slot| match &slot.held {
             Held::Memory(piece) => Some((slot.span, piece)),
@@ -204,7 +208,7 @@ impl TagIndex {
     ///
     /// The runs stay as they are. After [`TagError::Io`] the merged run may be there as well.
     pub(crate) fn merge_once(&self, first_id: u64) -> Result<bool, TagError> {
-        let _upkeep = self.upkeep.lock();
+        let _merging = self.merging.lock();
         let slots = self.current().1;
         let Some((inputs, level)) = merge::due(slots.sealed()) else {
             return Ok(false);

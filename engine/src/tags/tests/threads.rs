@@ -1,11 +1,15 @@
 //! Readers are right while pieces are filled, sealed, written and merged beside them.
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use super::twin::collect;
 use crate::storage::sim::SimDisk;
+use crate::storage::{Access, DirectoryLock, Entry, Storage, StorageFile};
 use crate::tags::{Direction, TagIndex, TagWriter, tag_hash};
 
 const EVENTS: u64 = 20_000;
@@ -77,4 +81,91 @@ fn readers_are_right_while_pieces_move() {
         }
     });
     check(&index, 1, EVENTS + 1);
+}
+
+/// A directory in which the first file of a merge is made only when a piece has been flushed by
+/// another thread.
+#[derive(Debug)]
+struct FlushedMeanwhile {
+    directory: Arc<dyn Storage>,
+    index: OnceLock<Arc<TagIndex>>,
+    flushed: Sender<bool>,
+}
+
+impl Storage for FlushedMeanwhile {
+    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn StorageFile>> {
+        if name.contains(".1.tags") {
+            let index = Arc::clone(self.index.get().expect("set before the merge"));
+            let (done, wait) = channel();
+            thread::spawn(move || done.send(index.flush_oldest().is_ok_and(|flushed| flushed)));
+            let flushed = wait.recv_timeout(Duration::from_secs(20));
+            self.flushed.send(flushed.unwrap_or(false)).unwrap();
+        }
+        self.directory.create(name, len)
+    }
+
+    fn lock(&self) -> io::Result<DirectoryLock> {
+        self.directory.lock()
+    }
+
+    fn list(&self) -> io::Result<Vec<Entry>> {
+        self.directory.list()
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>> {
+        self.directory.open(name, access)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.directory.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.directory.remove(name)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.directory.sync_names()
+    }
+
+    fn directory(&self, name: &str) -> io::Result<Arc<dyn Storage>> {
+        self.directory.directory(name)
+    }
+
+    fn create_directory(&self, name: &str) -> io::Result<Arc<dyn Storage>> {
+        self.directory.create_directory(name)
+    }
+}
+
+#[test]
+fn a_piece_is_written_while_runs_are_merged() {
+    let (flushed, was_flushed) = channel();
+    let storage = Arc::new(FlushedMeanwhile {
+        directory: SimDisk::new().root(),
+        index: OnceLock::new(),
+        flushed,
+    });
+    let index = TagIndex::open(Arc::clone(&storage) as Arc<dyn Storage>, &[], 1).unwrap();
+    let index = Arc::new(index);
+    storage.index.set(Arc::clone(&index)).unwrap();
+    let mut writer = TagWriter::new(Arc::clone(&index));
+    for id in 1..=5 * TAGS {
+        let tag = tag(id % TAGS);
+        writer.push_next(&tag, tag_hash(&tag), id).unwrap();
+        if id % TAGS == 0 {
+            writer.apply();
+            index.roll(id + 1);
+            // Four runs to merge, and a piece that waits.
+            if id < 5 * TAGS {
+                index.flush_oldest().unwrap();
+            }
+        }
+    }
+    assert!(index.merge_once(1).unwrap());
+    assert!(
+        was_flushed.try_recv().unwrap(),
+        "the flush waited for the merge"
+    );
+    assert_eq!(index.frozen_len(), 0);
+    check(&index, 1, 5 * TAGS + 1);
 }
