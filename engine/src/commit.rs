@@ -45,7 +45,7 @@ use crate::queue::Taken;
 use crate::sabotage::Sabotage;
 use crate::segment::{ActiveSegment, SealedSegment, Segment, SegmentList};
 use crate::shared::{Health, Shared};
-use crate::storage::{StorageFile, is_full};
+use crate::storage::{StorageFile, is_full, is_scarce};
 use crate::tags::{ID_MAX, TagError, TagWriter};
 use crate::tail::{self, Tail};
 use crate::ticket::Ticket;
@@ -629,6 +629,10 @@ impl Writer {
             Err(error) if is_full(&error) => {
                 self.shared.note_full(true);
                 return Err(AppendError::Full);
+            }
+            // The log is as it was: only a file under a temporary name could not be made.
+            Err(error) if is_scarce(&error) => {
+                return Err(AppendError::Scarce(Arc::from(error.to_string())));
             }
             Err(error) => {
                 let why = self.fail("could not create a segment", &error);

@@ -149,6 +149,9 @@ pub enum AppendError {
     Busy,
     /// The disk is full. Nothing was written; appends pass again once there is room.
     Full,
+    /// The process has no descriptor, or no memory, for another segment. Nothing was written; the
+    /// same append may pass later.
+    Scarce(Arc<str>),
     /// A piece of the tag index is being rebuilt, and the conditions cannot be judged without it.
     /// Nothing was written; the same append may pass later.
     IndexNotReady,
@@ -181,6 +184,7 @@ impl fmt::Display for AppendError {
             }
             Self::Busy => write!(f, "too many appends are waiting"),
             Self::Full => write!(f, "the disk is full"),
+            Self::Scarce(why) => write!(f, "no new segment could be made: {why}"),
             Self::IndexNotReady => write!(f, "the tag index is being rebuilt"),
             Self::IdsSpent => write!(f, "all ids are spent"),
             Self::Failed(why) => write!(f, "the log takes no writes until it is reopened: {why}"),

@@ -456,6 +456,11 @@ impl Failure {
                 Code::DiskFull,
                 "the disk is full; nothing was stored, and reads go on",
             ),
+            AppendError::Scarce(_) => Self::new(
+                Code::Busy,
+                "the server has no file descriptor or memory left for another segment; nothing was stored",
+            )
+            .caused_by(error),
             AppendError::IndexNotReady => Self::new(
                 Code::IndexNotReady,
                 "a piece of the index is being rebuilt, and the conditions cannot be judged without it; nothing was stored",

@@ -11,7 +11,7 @@ use crate::format::names;
 use crate::format::segment::{HEADER_LEN, SegmentHeader, SegmentKind};
 use crate::position::EventId;
 use crate::shared::Shared;
-use crate::storage::is_full;
+use crate::storage::{is_full, is_scarce};
 use crate::tail::Tail;
 
 /// The usual length of the file, in bytes: some thousand changes between two compactions.
@@ -93,6 +93,8 @@ impl Writer {
                 let _gone = shared.storage.remove(TEMPORARY);
                 return Err(if is_full(&error) {
                     CheckpointError::Full
+                } else if is_scarce(&error) {
+                    CheckpointError::Busy
                 } else {
                     CheckpointError::Failed(self.fail(&error))
                 });

@@ -323,6 +323,7 @@ impl Checkpoints {
         }
         self.shared.name_tail().map_err(|error| match error {
             AppendError::Full => CheckpointError::Full,
+            AppendError::Scarce(_) => CheckpointError::Busy,
             error => CheckpointError::Failed(Arc::from(error.to_string())),
         })?;
         let position = changed

@@ -12,6 +12,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::io::Errno;
 
 pub(crate) mod disk;
 mod map;
@@ -231,6 +232,14 @@ pub fn is_full(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
     )
+}
+
+/// Whether an error means that the process, or the system, has run out of descriptors or memory: no
+/// fault of the disk, and it may pass.
+#[must_use]
+pub fn is_scarce(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Refuses what is not the name of one entry in a directory.

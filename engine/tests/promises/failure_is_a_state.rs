@@ -115,3 +115,33 @@ fn a_sync_that_fails_during_recovery_refuses_the_open() {
         assert_eq!(bodies(&log).len(), found + 1, "step {step}");
     }
 }
+
+#[test]
+fn a_want_of_descriptors_is_no_failure_of_the_disk() {
+    // The first fills more than half of the segment, so that upkeep makes another one ahead, which
+    // fails unseen; the second does not fit and has to make one itself.
+    let (first, second) = ([b'x'; 5_000], [b'x'; 8_000]);
+    let sound = SimDisk::new();
+    let (log, _) = open(&sound, 1).unwrap();
+    let before = sound.calls().len();
+    append(&log, "s", &[&first]).unwrap();
+    let calls = sound.calls();
+    let mut later = calls.iter().enumerate().skip(before);
+    let (made, _) = later
+        .find(|(_, call)| call.kind == CallKind::Create)
+        .unwrap();
+
+    let disk = SimDisk::new();
+    let (log, _) = open(&disk, 1).unwrap();
+    disk.fail_at(made as u64, Fault::Emfile, Repeat::FromThenOn);
+    append(&log, "s", &[&first]).unwrap();
+    let refused = append(&log, "s", &[&second]);
+    assert!(
+        matches!(refused, Err(AppendError::Scarce(_))),
+        "{refused:?}"
+    );
+    assert_eq!(log.health(), Health::Writable);
+    disk.heal();
+    append(&log, "s", &[&second]).unwrap();
+    assert_eq!(bodies(&log).len(), 2);
+}

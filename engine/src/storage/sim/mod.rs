@@ -91,6 +91,8 @@ pub enum Fault {
     Erofs,
     /// The file is too large.
     Efbig,
+    /// The process has no descriptor left.
+    Emfile,
     /// A signal came in.
     Eintr,
     /// A read or write moves half of the bytes; other calls work.
@@ -100,7 +102,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All of them, for sweeps.
+    /// All that any call may meet, for sweeps.
     pub const ALL: [Self; 8] = [
         Self::Eio,
         Self::Enospc,
@@ -119,6 +121,7 @@ impl Fault {
             Self::Edquot => Some(Errno::DQUOT),
             Self::Erofs => Some(Errno::ROFS),
             Self::Efbig => Some(Errno::FBIG),
+            Self::Emfile => Some(Errno::MFILE),
             Self::Eintr => Some(Errno::INTR),
             Self::Short | Self::Zero => None,
         }
