@@ -102,6 +102,10 @@ pub struct Options {
     pub queue_len_max: usize,
     /// How many encoded bytes may wait for the writer; more are refused as busy.
     pub queue_bytes_max: usize,
+    /// How many sealed segments stay mapped once they have been read. When there are more, upkeep
+    /// lets all but the newest half go; readers keep what they hold, and the next one maps it again.
+    /// A segment takes two maps, and Linux allows a process 65,530 of them (`vm.max_map_count`).
+    pub segments_mapped_max: usize,
     /// How many consumers a log keeps checkpoints for.
     pub checkpoints_max: usize,
     /// Who does the log's work.
@@ -130,6 +134,7 @@ impl Default for Options {
             retention: Retention::default(),
             queue_len_max: 16_384,
             queue_bytes_max: 256 << 20,
+            segments_mapped_max: 8_192,
             checkpoints_max: 100_000,
             background: Background::Threads,
             clock: Arc::new(SystemClock),

@@ -142,6 +142,7 @@ pub(crate) fn round(shared: &Shared) {
     for work in [expire, prepare] {
         let _outcome = attempt(shared, work);
     }
+    unmap(shared);
     for (step, work) in [reindex, flush, merge, index].into_iter().enumerate() {
         if !shared.upkeep.is_paused(step) {
             let outcome = attempt(shared, work);
@@ -170,6 +171,28 @@ fn attempt(
 pub(crate) fn after_last_round(shared: &Shared, last: impl FnOnce()) {
     let _round = shared.upkeep.round.lock();
     last();
+}
+
+/// Lets maps of sealed segments go if there are too many: a process that has read all of a large log
+/// would otherwise meet the system's limit, and then not even its writer could map a segment.
+fn unmap(shared: &Shared) {
+    let max = shared.options.segments_mapped_max;
+    let is_open = |segment: &Segment| matches!(segment, Segment::Sealed(it) if it.is_open());
+    let count = |list: &SegmentList| list.segments().iter().filter(|it| is_open(it)).count();
+    if count(&shared.segments.load()) <= max {
+        return;
+    }
+    shared.segments.rcu(|list| {
+        let mut excess = count(list).saturating_sub(max / 2);
+        let segments = list.segments().iter().map(|segment| match segment {
+            Segment::Sealed(sealed) if excess > 0 && sealed.is_open() => {
+                excess -= 1;
+                Segment::Sealed(Arc::new(sealed.closed()))
+            }
+            segment => segment.clone(),
+        });
+        SegmentList::new(segments.collect())
+    });
 }
 
 /// Removes what retention lets go, now.

@@ -67,6 +67,16 @@ impl SealedSegment {
         Ok(self.view.get_or_init(|| view))
     }
 
+    /// Whether its file is mapped.
+    pub(crate) fn is_open(&self) -> bool {
+        self.view.get().is_some()
+    }
+
+    /// The same segment, not opened.
+    pub(crate) fn closed(&self) -> Self {
+        Self::new(self.first, self.end, self.file_len, self.log_id)
+    }
+
     /// Whether the index file was found missing or wrong since this was asked last.
     pub(crate) fn take_index_trouble(&self) -> bool {
         self.has_index_trouble.swap(false, Ordering::Relaxed)

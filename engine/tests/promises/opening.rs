@@ -1,8 +1,9 @@
 //! Opening takes time for the tail, not for the data.
 
 use strandlog_engine::storage::sim::{Call, CallKind, SimDisk};
+use strandlog_engine::{Log, Options};
 
-use super::support::{append, id, open};
+use super::support::{append, bodies, id, open, small};
 
 /// The calls of an open of a log with so many sealed segments, after a clean stop or a power cut.
 fn calls_of_open(segments: u64, clean: bool) -> Vec<Call> {
@@ -76,4 +77,35 @@ fn a_segment_is_opened_when_it_is_first_read() {
         opened,
         ["00000000000000000003.seg", "00000000000000000003.idx"]
     );
+}
+
+#[test]
+fn maps_of_what_was_read_are_let_go_when_they_are_many() {
+    let disk = SimDisk::new();
+    let options = Options {
+        segments_mapped_max: 10,
+        ..small(1)
+    };
+    let (log, _) = Log::open(disk.root(), options).unwrap();
+    while log.describe().segments <= 30 {
+        append(&log, "s", &[&[b'x'; 3_500], &[b'y'; 3_500]]).unwrap();
+    }
+    let want = bodies(&log);
+    // How many segments reading all of it opens.
+    let opened = || {
+        let before = disk.calls().len();
+        assert_eq!(bodies(&log), want);
+        let calls = disk.calls();
+        let opens = calls
+            .iter()
+            .skip(before)
+            .filter(|call| call.kind == CallKind::Open);
+        opens.filter(|call| call.path.ends_with(".seg")).count()
+    };
+    for _ in 0..3 {
+        log.upkeep_now();
+        // All but the newest five have gone, and stay once they are back.
+        assert_eq!(opened(), 25);
+        assert_eq!(opened(), 0);
+    }
 }
