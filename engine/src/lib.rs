@@ -61,6 +61,7 @@
 )]
 #![warn(clippy::big_endian_bytes, clippy::host_endian_bytes)]
 
+mod backup;
 mod batch;
 mod begin;
 mod checkpoint;
@@ -91,6 +92,7 @@ mod upkeep;
 mod verify;
 mod waiters;
 
+pub use backup::{BackupError, BackupReport, backup};
 pub use batch::{BATCH_LEN_MAX, Batch, BatchError, Condition, Receipt, Tag};
 pub use checkpoint::{
     CHECKPOINT_DEFINITION_LEN_MAX, CHECKPOINT_NAME_LEN_MAX, Checkpoint, Checkpointing,

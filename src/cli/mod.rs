@@ -1,7 +1,7 @@
 //! The command line: arguments to actions, failures to one line and an exit code.
 //!
 //! `serve` is the server itself. `import`, `export` and `bench` know a server by its HTTP API only;
-//! `verify` and `dump` know the engine only and need no server.
+//! `verify`, `backup`, `restore` and `dump` know the engine only and need no server.
 
 use std::process::ExitCode;
 
@@ -9,6 +9,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::runtime;
 
+use crate::store::embedded::guard_maps;
+
+mod backup;
 mod bench;
 mod client;
 mod dump;
@@ -58,6 +61,7 @@ Examples:
   strandlog import events.ndjson.gz             a file into the log
   strandlog export -o events.ndjson.gz          the log into a file
   strandlog verify --data /var/lib/strandlog    check every byte
+  strandlog backup --to /mnt/backup/strandlog   a copy, while the server runs
   strandlog bench publish --connections 8       how fast is it here?
 
 Publish and read with curl:
@@ -75,6 +79,10 @@ enum Command {
     Export(export::ExportArgs),
     /// Check every byte of a data directory, without a server
     Verify(verify::VerifyArgs),
+    /// Copy a data directory, of a running server too
+    Backup(backup::BackupArgs),
+    /// Make a data directory of a backup
+    Restore(backup::RestoreArgs),
     /// Show a segment file as text, without a server
     Dump(dump::DumpArgs),
     /// Measure a running server
@@ -103,11 +111,16 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), CliFailure> {
+    // A page that the disk cannot give is then damage in one range, and not the end of the process.
+    // Where that cannot be had the disk has to fail first, so it is no reason not to begin.
+    let guarded = guard_maps();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(args, guarded.err()),
         Command::Import(args) => client_runtime(1)?.block_on(import::run(args)),
         Command::Export(args) => client_runtime(1)?.block_on(export::run(args)),
         Command::Verify(args) => verify::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Bench(command) => client_runtime(BENCH_THREADS)?.block_on(bench::run(command)),
         Command::Completions { shell } => completions(shell),

@@ -3,6 +3,7 @@
 //! The order of the start: settings, address, data directory. Whatever cannot be had is found out
 //! before anything is written, and told in one line.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process;
@@ -23,7 +24,7 @@ use crate::config::{Config, DurabilityName, LogFormat, Overrides};
 use crate::doors::Doors;
 use crate::server;
 use crate::store::Store;
-use crate::store::embedded::{EmbeddedOptions, EmbeddedStore, guard_maps};
+use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 
 /// What `serve` takes.
 #[derive(Args, Clone, Debug)]
@@ -64,16 +65,16 @@ const SIGXFSZ: i32 = 25;
 /// How long tasks may take to notice that the runtime ends; everything that matters is over by then.
 const RUNTIME_END_WAIT: Duration = Duration::from_secs(1);
 
-/// Runs the server until it is told to stop.
+/// Runs the server until it is told to stop. `unguarded` is why reads of a failing disk would end it,
+/// if so.
 ///
 /// # Errors
 ///
 /// What kept it from starting, or from going on.
-pub(crate) fn run(args: ServeArgs) -> Result<(), CliFailure> {
+pub(crate) fn run(args: ServeArgs, unguarded: Option<io::Error>) -> Result<(), CliFailure> {
     let config = config(args)?;
     logging::start(config.log_format, &config.log_level)?;
-    // A page that the disk cannot give is then damage in one range, and not the end of the server.
-    if let Err(error) = guard_maps() {
+    if let Some(error) = unguarded {
         tracing::warn!(%error, "a disk that fails under a read will end the server");
     }
     let runtime = runtime::Builder::new_multi_thread()
@@ -195,7 +196,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    fn listen() -> io::Result<Self> {
         // Once caught, it stays caught for the life of the process, even without a listener.
         let _caught = signal(SignalKind::from_raw(SIGXFSZ))?;
         Ok(Self {

@@ -4,6 +4,7 @@
 //! deadline.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod backup;
 mod crash;
 mod descriptors;
 mod eventhos;

@@ -3,6 +3,7 @@
 
 mod acknowledged;
 mod all_or_nothing;
+mod backup;
 mod checkpoints;
 mod closing;
 mod conditions;

@@ -144,12 +144,13 @@ impl From<io::Error> for DirectoryError {
 pub struct DataDirectory {
     /// The directory of the logs.
     logs: Arc<dyn Storage>,
-    _lock: DirectoryLock,
+    /// None if it is only looked at while another process may have it.
+    _lock: Option<DirectoryLock>,
 }
 
 impl DataDirectory {
     /// Takes the directory for this process, laying it out if it is empty.
-    pub(super) fn open(root: &Arc<dyn Storage>) -> Result<Self, DirectoryError> {
+    pub(crate) fn open(root: &Arc<dyn Storage>) -> Result<Self, DirectoryError> {
         // Judged twice: without the lock, because taking it creates a file, which must not happen
         // to a directory that is not ours; and with it, because only then does the answer last.
         judge(&**root)?;
@@ -166,7 +167,10 @@ impl DataDirectory {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Self { logs, _lock: lock })
+        Ok(Self {
+            logs,
+            _lock: Some(lock),
+        })
     }
 
     /// Takes the directory for this process to look at it; nothing is laid out or repaired.
@@ -179,9 +183,24 @@ impl DataDirectory {
             return Err(DirectoryError::Empty);
         }
         let lock = root.lock()?;
-        judge(&**root)?;
+        Ok(Self {
+            _lock: Some(lock),
+            ..Self::look_at(root)?
+        })
+    }
+
+    /// The directory as it is now, which a server may be changing meanwhile. It is not to be written
+    /// to.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_at_rest`](Self::open_at_rest), but for a directory that is in use.
+    pub fn look_at(root: &Arc<dyn Storage>) -> Result<Self, DirectoryError> {
+        if judge(&**root)? == Found::Empty {
+            return Err(DirectoryError::Empty);
+        }
         match root.directory(LOGS) {
-            Ok(logs) => Ok(Self { logs, _lock: lock }),
+            Ok(logs) => Ok(Self { logs, _lock: None }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DirectoryError::Empty),
             Err(error) => Err(error.into()),
         }
@@ -218,7 +237,7 @@ impl DataDirectory {
     }
 
     /// The directory of a log, created if there is none. Its name survives a crash.
-    pub(super) fn log(&self, name: &LogName) -> io::Result<Arc<dyn Storage>> {
+    pub(crate) fn log(&self, name: &LogName) -> io::Result<Arc<dyn Storage>> {
         match self.logs.directory(name.as_str()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let log = self.logs.create_directory(name.as_str())?;
@@ -227,6 +246,19 @@ impl DataDirectory {
             }
             found => found,
         }
+    }
+}
+
+impl DataDirectory {
+    /// Notes that a log has segments.
+    pub(crate) fn mark_begun(&self, name: &LogName) -> io::Result<()> {
+        mark_begun(&*self.log_at_rest(name)?)
+    }
+
+    /// Whether a log has ever had segments.
+    pub(crate) fn has_begun(&self, name: &LogName) -> bool {
+        let log = self.log_at_rest(name);
+        log.is_ok_and(|log| log.open(BEGUN, Access::Read).is_ok())
     }
 }
 
