@@ -81,7 +81,8 @@ impl App {
     }
 
     /// Puts a document in place, durably; the flag says whether there was none before. Of two
-    /// changes of one document the one that resolves later is in force.
+    /// changes of one document the one that resolves later is in force. A change that was begun is
+    /// made to its end, even if nobody waits for it any more.
     ///
     /// # Errors
     ///
@@ -99,40 +100,48 @@ impl App {
         }
         let document = serde_json::from_slice(json)
             .map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
-        let _turn = self.0.configuring.lock().await;
-        let is_new = self.document(kind, name).is_none();
-        if is_new && self.0.documents.read().len() >= DOCUMENTS_MAX {
-            return Err(Failure::new(
-                Code::TooManyDefinitions,
-                format!("there are {DOCUMENTS_MAX} definitions already; nothing was changed"),
-            ));
-        }
-        self.change(Change {
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-            document: Some(document),
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        self.configure(|app| async move {
+            let is_new = app.document(&kind, &name).is_none();
+            if is_new && app.0.documents.read().len() >= DOCUMENTS_MAX {
+                return Err(Failure::new(
+                    Code::TooManyDefinitions,
+                    format!("there are {DOCUMENTS_MAX} definitions already; nothing was changed"),
+                ));
+            }
+            let document = Some(document);
+            app.change(Change {
+                kind,
+                name,
+                document,
+            })
+            .await?;
+            Ok(is_new)
         })
-        .await?;
-        Ok(is_new)
+        .await
     }
 
-    /// Removes a document, durably; the flag says whether there was one.
+    /// Removes a document, durably; the flag says whether there was one. Goes on to its end like
+    /// [`put_document`](Self::put_document).
     ///
     /// # Errors
     ///
     /// [`Failure`]: `_system` takes no writes.
     pub async fn remove_document(&self, kind: &str, name: &str) -> Result<bool, Failure> {
-        let _turn = self.0.configuring.lock().await;
-        if self.document(kind, name).is_none() {
-            return Ok(false);
-        }
-        self.change(Change {
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-            document: None,
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        self.configure(|app| async move {
+            if app.document(&kind, &name).is_none() {
+                return Ok(false);
+            }
+            app.change(Change {
+                kind,
+                name,
+                document: None,
+            })
+            .await?;
+            Ok(true)
         })
-        .await?;
-        Ok(true)
+        .await
     }
 
     async fn change(&self, change: Change) -> Result<(), Failure> {

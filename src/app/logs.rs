@@ -39,7 +39,8 @@ impl App {
     }
 
     /// Creates a log, or changes the settings of the one there is; the flag says whether it is new.
-    /// `None` creates without settings and changes nothing on the one there is.
+    /// `None` creates without settings and changes nothing on the one there is. What was begun is
+    /// done to its end, even if nobody waits for it any more.
     ///
     /// # Errors
     ///
@@ -55,7 +56,15 @@ impl App {
             return Err(Failure::stopping());
         }
         // One at a time, so that the last event kept of a log is what is in force.
-        let _turn = self.0.configuring.lock().await;
+        self.configure(move |app| async move { app.put_log_in_turn(name, settings).await })
+            .await
+    }
+
+    async fn put_log_in_turn(
+        &self,
+        name: LogName,
+        settings: Option<LogSettings>,
+    ) -> Result<(LogDescription, bool), Failure> {
         let created = self.0.store.create(name.clone()).await?;
         if created.is_new {
             created.log.set_retention(self.0.retention);

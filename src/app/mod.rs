@@ -57,7 +57,8 @@ struct Shared {
     /// Every log of the store, so that a request finds its own without asking the store.
     logs: RwLock<HashMap<LogName, Arc<dyn LogStore>>>,
     settings: Mutex<BTreeMap<LogName, LogSettings>>,
-    /// Held while a log is created or its settings change, across the append that keeps them.
+    /// Held while a log is created or settings or documents change, across the append that keeps
+    /// them; see `system.rs`.
     configuring: tokio::sync::Mutex<()>,
     /// See `documents.rs`.
     documents: RwLock<Documents>,

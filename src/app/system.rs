@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{LogName, Retention};
+use crate::unwind::{Panicked, to_the_end};
 
 use super::documents::{Change, Documents};
 use super::event::{Data, Event};
@@ -137,6 +138,30 @@ impl App {
             }
         }
         Ok(state)
+    }
+
+    /// Makes a change of the server's own state, after those before it. A change that was begun is
+    /// made to its end, even if nobody waits for it any more: an event of `_system` that memory does
+    /// not follow would come into force at the next start, long after the client has given up.
+    pub(super) async fn configure<T: Send + 'static, F>(
+        &self,
+        change: impl FnOnce(Self) -> F + Send + 'static,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>> + Send,
+    {
+        let app = self.clone();
+        let changed = to_the_end(async move {
+            let shared = Arc::clone(&app.0);
+            let _turn = shared.configuring.lock().await;
+            change(app).await
+        });
+        changed.await.unwrap_or_else(|Panicked| {
+            Err(Failure::new(
+                Code::Internal,
+                "the server made a mistake; whether anything was changed is unknown",
+            ))
+        })
     }
 
     /// Makes a log's settings part of the server's state.

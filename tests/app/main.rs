@@ -1,6 +1,7 @@
 //! What the product promises, below any door: publishing, repeating, reading, consuming, restarting.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod configuring;
 mod consumers;
 mod directory;
 mod events;
