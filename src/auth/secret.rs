@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use argon2::password_hash::phc::PasswordHash;
@@ -252,11 +253,34 @@ static TURNS: LazyLock<Turns> = LazyLock::new(|| {
     Turns::new((cores / 2).clamp(1, TURNS_MAX), PLACES_MAX)
 });
 
+/// How many slow hashes were and are being made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HashCounts {
+    /// Made since the start of the process.
+    pub made: u64,
+    /// Refused as too many.
+    pub refused: u64,
+    /// Being made.
+    pub running: usize,
+    /// Waiting to be made.
+    pub waiting: usize,
+}
+
+/// How many slow hashes this process has made, and is about to.
+#[must_use]
+pub fn hash_counts() -> HashCounts {
+    TURNS.counts()
+}
+
 /// Lets a few run and some wait.
 #[derive(Debug)]
 struct Turns {
     turns: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    turns_max: usize,
+    places_max: usize,
+    made: Arc<AtomicU64>,
+    refused: AtomicU64,
 }
 
 impl Turns {
@@ -264,6 +288,22 @@ impl Turns {
         Self {
             turns: Arc::new(Semaphore::new(turns)),
             places: Arc::new(Semaphore::new(places)),
+            turns_max: turns,
+            places_max: places,
+            made: Arc::default(),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    fn counts(&self) -> HashCounts {
+        // In this order, or one that begins meanwhile would seem to run without a place.
+        let running = self.turns_max - self.turns.available_permits();
+        let places = self.places_max - self.places.available_permits();
+        HashCounts {
+            made: self.made.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            running,
+            waiting: places.saturating_sub(running),
         }
     }
 
@@ -273,15 +313,18 @@ impl Turns {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
-        let place = Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| Busy)?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            Busy
+        })?;
         let turn = Arc::clone(&self.turns)
             .acquire_owned()
             .await
             .map_err(|_closed| Busy)?;
+        let made = Arc::clone(&self.made);
         let done = tokio::task::spawn_blocking(move || {
             let done = work();
+            made.fetch_add(1, Ordering::Relaxed);
             drop((turn, place));
             done
         });

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::auth::secret::{self, HashCounts};
 use crate::http::{HeaderValue, Method, Reply, StatusCode};
 use crate::store::Health;
 use crate::webhook::{Hub, Outcome};
@@ -48,6 +49,15 @@ struct Delivery {
     outcome: &'static str,
 }
 
+/// Slow hashes of passwords and secrets: what keeps a flood of logins from taking the machine.
+#[derive(Default)]
+struct HashMetrics {
+    made: Counter,
+    refused: Counter,
+    running: Gauge,
+    waiting: Gauge,
+}
+
 /// The method as a label: few values, whatever clients send.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
@@ -70,6 +80,7 @@ pub struct Metrics {
     readers: Gauge,
     logs: LogMetrics,
     attempts: Family<Delivery, Counter>,
+    hashes: HashMetrics,
 }
 
 #[derive(Default)]
@@ -176,6 +187,8 @@ impl Metrics {
             "Attempts to deliver events to endpoints",
             attempts.clone(),
         );
+        let hashes = HashMetrics::default();
+        hashes.register(&mut registry);
         Self {
             registry,
             requests,
@@ -183,6 +196,7 @@ impl Metrics {
             readers,
             logs,
             attempts,
+            hashes,
         }
     }
 
@@ -220,6 +234,7 @@ impl Metrics {
             let counter = self.attempts.get_or_create(&labels);
             counter.inner().store(count, Ordering::Relaxed);
         }
+        self.hashes.set(&secret::hash_counts());
         let mut out = String::with_capacity(16 << 10);
         text::encode(&mut out, &self.registry)?;
         Ok(out)
@@ -229,6 +244,38 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl HashMetrics {
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, counter) in [
+            ("secret_hashes", "Slow hashes of secrets made", &self.made),
+            (
+                "secret_hashes_refused",
+                "Logins refused because too many hashes waited",
+                &self.refused,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        for (name, help, gauge) in [
+            ("secret_hashes_running", "Hashes being made", &self.running),
+            ("secret_hashes_waiting", "Hashes waiting", &self.waiting),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
+    fn set(&self, counts: &HashCounts) {
+        self.made.inner().store(counts.made, Ordering::Relaxed);
+        self.refused
+            .inner()
+            .store(counts.refused, Ordering::Relaxed);
+        let gauge =
+            |gauge: &Gauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        gauge(&self.running, counts.running);
+        gauge(&self.waiting, counts.waiting);
     }
 }
 

@@ -12,6 +12,7 @@ mod events;
 mod harness;
 mod http;
 mod import_export;
+mod logins;
 mod memory;
 mod pavbis;
 mod readme;

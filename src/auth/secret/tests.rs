@@ -155,10 +155,23 @@ async fn more_than_may_wait_are_refused_and_the_others_have_their_turn() {
     }
     assert_eq!(turns.run(|| 3).await, Err(Busy));
     assert!(!second.is_finished());
+    let held = HashCounts {
+        refused: 1,
+        running: 1,
+        waiting: 1,
+        ..HashCounts::default()
+    };
+    assert_eq!(turns.counts(), held);
     release.send(()).unwrap();
     assert_eq!(first.await.unwrap(), Ok(1));
     assert_eq!(second.await.unwrap(), Ok(2));
     assert_eq!(turns.run(|| 4).await, Ok(4));
+    let over = HashCounts {
+        made: 3,
+        refused: 1,
+        ..HashCounts::default()
+    };
+    assert_eq!(turns.counts(), over);
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ impl From<Problem> for Refusal {
 impl From<crate::auth::secret::Busy> for Refusal {
     fn from(busy: crate::auth::secret::Busy) -> Self {
         let mut refusal = Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
             500_200,
             format!("{busy}; nothing was done"),
         );
