@@ -2,6 +2,8 @@
 //!
 //! Pure: bytes to values and back.
 
+use std::num::NonZero;
+
 use super::event::Uid;
 use super::publish::Fingerprint;
 
@@ -14,8 +16,9 @@ const METADATA: u16 = 1 << 3;
 const LINE_BREAKS: u16 = 1 << 4;
 const REQUEST_KEY: u16 = 1 << 5;
 const EVENT_KEY: u16 = 1 << 6;
+const HOPS: u16 = 1 << 7;
 const KNOWN: u16 =
-    TIME | UID_TEXT | CONTENT_TYPE | METADATA | LINE_BREAKS | REQUEST_KEY | EVENT_KEY;
+    TIME | UID_TEXT | CONTENT_TYPE | METADATA | LINE_BREAKS | REQUEST_KEY | EVENT_KEY | HOPS;
 
 /// What a record's body says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub(super) struct Envelope<'a> {
     pub(super) line_breaks: bool,
     pub(super) request: Option<RequestMark>,
     pub(super) key: Option<Fingerprint>,
+    /// How many calls led to the event, if any did.
+    pub(super) hops: Option<NonZero<u8>>,
     pub(super) metadata: Option<&'a [u8]>,
     pub(super) data: &'a [u8],
 }
@@ -52,7 +57,8 @@ impl<'a> Envelope<'a> {
             | flag(self.metadata.is_some(), METADATA)
             | flag(self.line_breaks, LINE_BREAKS)
             | flag(self.request.is_some(), REQUEST_KEY)
-            | flag(self.key.is_some(), EVENT_KEY);
+            | flag(self.key.is_some(), EVENT_KEY)
+            | flag(self.hops.is_some(), HOPS);
         head.push(VERSION);
         head.extend_from_slice(&flags.to_le_bytes());
         if let Some(time_us) = self.time_us {
@@ -71,6 +77,9 @@ impl<'a> Envelope<'a> {
         }
         if let Some(key) = self.key {
             head.extend_from_slice(&key.0);
+        }
+        if let Some(hops) = self.hops {
+            head.push(hops.get());
         }
         if let Some(metadata) = self.metadata {
             let len = u32::try_from(metadata.len()).expect("metadata is far shorter than 4 GiB");
@@ -111,6 +120,12 @@ impl<'a> Envelope<'a> {
                 .transpose()?,
             key: has(EVENT_KEY)
                 .then(|| rest.array().map(Fingerprint))
+                .transpose()?,
+            hops: has(HOPS)
+                .then(|| {
+                    let [hops] = rest.array()?;
+                    NonZero::new(hops).ok_or("it has come through no calls, and counts them")
+                })
                 .transpose()?,
             metadata: has(METADATA)
                 .then(|| {
@@ -189,6 +204,7 @@ mod tests {
             line_breaks: false,
             request: None,
             key: None,
+            hops: None,
             metadata: None,
             data,
         }
@@ -220,6 +236,7 @@ mod tests {
                 stored: 2,
             }),
             key: Some(Fingerprint([3; 16])),
+            hops: NonZero::new(16),
             metadata: Some(b"{}"),
             data: b"",
         });
@@ -236,6 +253,18 @@ mod tests {
         assert!(Envelope::decode(&body).is_err());
         body[0] = 1;
         body[2] = 0x80;
+        assert!(Envelope::decode(&body).is_err());
+    }
+
+    #[test]
+    fn a_count_of_calls_is_never_zero() {
+        let mut body = encoded(&Envelope {
+            hops: NonZero::new(1),
+            ..plain(b"1")
+        });
+        let at = body.len() - 2;
+        assert_eq!(body[at], 1);
+        body[at] = 0;
         assert!(Envelope::decode(&body).is_err());
     }
 
@@ -261,6 +290,7 @@ mod tests {
             line_breaks: bool,
             request: Option<([u8; 16], u32)>,
             key: Option<[u8; 16]>,
+            hops: u8,
             metadata: Option<Vec<u8>>,
             data: Vec<u8>,
         ) {
@@ -274,6 +304,7 @@ mod tests {
                     stored,
                 }),
                 key: key.map(Fingerprint),
+                hops: NonZero::new(hops),
                 metadata: metadata.as_deref(),
                 data: &data,
             };

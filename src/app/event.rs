@@ -1,6 +1,7 @@
 //! An event as it is read: a view of a record, nothing copied.
 
 use std::fmt;
+use std::num::NonZero;
 
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
@@ -40,6 +41,9 @@ pub struct Event<'a> {
     /// Whether `data` (if JSON) or `metadata` has line breaks, which can only be between tokens:
     /// line-oriented representations leave them out.
     pub line_breaks: bool,
+    /// How many calls of webhooks, handlers and actions led to it, one to the other, as far as those
+    /// who were called passed that on.
+    pub hops: u8,
 }
 
 /// A payload.
@@ -221,6 +225,7 @@ impl<'a> Stored<'a> {
                 metadata: envelope.metadata,
                 data,
                 line_breaks: envelope.line_breaks,
+                hops: envelope.hops.map_or(0, NonZero::get),
             },
             request: envelope.request,
             key: envelope.key,

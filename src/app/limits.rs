@@ -63,6 +63,10 @@ pub const CALLS_LEN_MAX: usize = 256 << 20;
 /// The bytes that the history of deliveries may take, in bytes: about half a million calls. The
 /// oldest go first.
 pub const DELIVERIES_LEN_MAX: u64 = 256 << 20;
+/// How many calls of webhooks, handlers and actions may lead from one event to the other. An event that
+/// has come through so many is kept, and not sent on: it is taken for a loop. Chains of systems that
+/// answer each other on purpose are shorter.
+pub const HOPS_MAX: u8 = 16;
 /// The most open dead letters of one webhook: which ones are open is in memory. A webhook that has so
 /// many gives up nothing more, and goes on trying.
 pub const DEAD_LETTERS_MAX: usize = 10_000;

@@ -9,6 +9,7 @@ pub mod access;
 pub mod body;
 pub mod etag;
 pub mod head;
+pub mod hops;
 pub mod path;
 pub mod prefer;
 pub mod problem;

@@ -4,9 +4,10 @@
 //! A repeat is answered with the status and body of the first (201), and says so in a header.
 
 use crate::app::Log;
+use crate::app::limits::HOPS_MAX;
 use crate::app::name::{IdempotencyKey, StreamName};
 use crate::app::publish::{
-    Expectation, ExpectedLast, Fingerprint, KeyOrigin, Keyed, Publish, Published,
+    Expectation, ExpectedLast, Fingerprint, KeyOrigin, Keyed, NewEvent, Publish, Published,
 };
 use crate::http::{
     Body, Head, HeaderName, HeaderValue, Problem, Reply, StatusCode, etag, head, header, query,
@@ -79,6 +80,7 @@ async fn publish<'a>(
         .transpose()
         .map_err(|error| head::invalid(&IDEMPOTENCY_KEY, &error.to_string()))?;
     let durability = durability(call.head)?;
+    let hops = call.head.hops(HOPS_MAX)?;
 
     let payload = call.read_body(body).await?;
     let parsed = wire::parse(
@@ -98,9 +100,13 @@ async fn publish<'a>(
             &payload,
         ]),
     });
+    let events = parsed.events.iter().map(|event| NewEvent {
+        hops,
+        ..event.to_new()
+    });
     let published = log
         .publish(Publish {
-            events: parsed.events.iter().map(WireEvent::to_new).collect(),
+            events: events.collect(),
             expectation,
             conditions: parsed.conditions,
             key: keyed,

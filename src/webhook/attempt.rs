@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::event::NotAnEvent;
-use crate::app::limits::CALLS_LEN_MAX;
+use crate::app::limits::{CALLS_LEN_MAX, HOPS_MAX};
 use crate::app::{App, Event, Log};
-use crate::store::{EventId, Records};
+use crate::http::hops;
+use crate::store::{EventId, Record, Records};
 use crate::time;
 
 use super::client::{Answer, CallError, Client};
@@ -108,7 +109,19 @@ impl Batch {
     /// The batch of what was read; none if that is nothing.
     pub(super) fn of(lane: &str, pages: &[Records]) -> Option<Self> {
         let records = pages.iter().flat_map(Records::iter);
-        let events: Vec<EventId> = records.map(|record| record.id).collect();
+        Self::of_events(lane, records.map(|record| record.id).collect())
+    }
+
+    /// The first events of what was read that are all to be sent, or all to be given up because they
+    /// have come through too many calls; none if nothing was read.
+    pub(super) fn first_of(lane: &str, pages: &[Records]) -> Option<Self> {
+        let mut records = pages.iter().flat_map(Records::iter).peekable();
+        let looped = is_looped(*records.peek()?);
+        let alike = records.take_while(|record| is_looped(*record) == looped);
+        Self::of_events(lane, alike.map(|record| record.id).collect())
+    }
+
+    fn of_events(lane: &str, events: Vec<EventId>) -> Option<Self> {
         let (first, last) = (*events.first()?, *events.last()?);
         // A changed filter may give other events between the same two.
         let mut hash = Sha256::new();
@@ -175,9 +188,32 @@ impl Room {
 /// A call that is ready to be made.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    call: Result<OwnedCall, String>,
+    /// Else what is to become of the events, and why.
+    call: Result<OwnedCall, (Verdict, String)>,
     number: u32,
     started_us: u64,
+}
+
+/// Whether events are sent that have come through as many calls as any may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loops {
+    /// They are not.
+    End,
+    /// They are, for somebody asked for this one call.
+    Pass,
+}
+
+/// Why an event is not sent on that has come through as many calls as any may.
+#[must_use]
+pub fn looped() -> String {
+    format!(
+        "the event has come through {HOPS_MAX} calls, one causing the other, which is taken for a loop; it was not sent"
+    )
+}
+
+/// Whether an event has come through as many calls as any may. What is no event is told elsewhere.
+pub(super) fn is_looped(record: Record<'_>) -> bool {
+    Event::from_record(record).is_ok_and(|event| event.hops >= HOPS_MAX)
 }
 
 /// Asks the target for the call that carries these events.
@@ -187,6 +223,7 @@ pub(super) fn prepare(
     batch: &Batch,
     pages: &[Records],
     number: u32,
+    loops: Loops,
 ) -> Result<Prepared, NotAnEvent> {
     let records = pages.iter().flat_map(Records::iter);
     let events = records
@@ -197,8 +234,19 @@ pub(super) fn prepare(
         attempt: number,
         now_us: app.clock().now_us(),
     };
+    let hops = events.iter().map(|event| event.hops).max();
+    let hops = hops.unwrap_or_default();
+    let call = if hops >= HOPS_MAX && loops == Loops::End {
+        Err((Verdict::Reject, looped()))
+    } else {
+        let call = target.call(&events, &delivery).map(|mut call| {
+            hops::set(&mut call.headers, hops.saturating_add(1).min(HOPS_MAX));
+            call
+        });
+        call.map_err(|why| (Verdict::Retry, why))
+    };
     Ok(Prepared {
-        call: target.call(&events, &delivery),
+        call,
         number,
         started_us: delivery.now_us,
     })
@@ -213,7 +261,7 @@ pub(super) async fn make(
 ) -> Attempt {
     let start = app.clock().moment();
     let (verdict, status, error, response) = match &prepared.call {
-        Err(why) => (Verdict::Retry, None, Some(beginning(why.as_bytes())), None),
+        Err((verdict, why)) => (*verdict, None, Some(beginning(why.as_bytes())), None),
         Ok(call) => {
             let outcome = client.call(call.within(target.timeout())).await;
             let verdict = target.judge(&outcome);

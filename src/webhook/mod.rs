@@ -40,7 +40,7 @@ pub use lane::{Lane, LaneState, LaneStatus};
 pub use settings::Settings;
 pub use target::{DeliveryInfo, OwnedCall, Target, Verdict};
 
-use attempt::{Batch, Room};
+use attempt::{Batch, Loops, Room};
 use client::CallLimits;
 use run::{Runner, Stop};
 
@@ -278,7 +278,7 @@ impl Hub {
         };
         let batch = Batch::of(lane, &pages)
             .ok_or_else(|| Failure::new(Code::Internal, "an event has no record"))?;
-        let prepared = attempt::prepare(app, target, &batch, &pages, 1)?;
+        let prepared = attempt::prepare(app, target, &batch, &pages, 1, Loops::Pass)?;
         drop(pages);
         let attempt = tokio::select! {
             attempt = attempt::make(app, client, target, prepared) => attempt,

@@ -22,7 +22,7 @@ use crate::store::{EventId, Records};
 use crate::unwind::{Panicked, without_panic};
 
 use super::Outside;
-use super::attempt::{self, Attempt, Batch, Outcome};
+use super::attempt::{self, Attempt, Batch, Loops, Outcome};
 use super::dead_letters::{GivenUp, Put};
 use super::lane::{Lane, LaneState, LaneStatus};
 use super::retry::Backoff;
@@ -182,13 +182,14 @@ impl Runner {
             let last_id = reading.last_id();
             let pages = collect(&mut reading).await?;
             drop(reading);
-            let Some(batch) = Batch::of(&self.lane.name, &pages) else {
+            let Some(batch) = Batch::first_of(&self.lane.name, &pages) else {
                 self.running();
                 self.look_past(&mut place, last_id).await;
                 continue;
             };
             place.seen = place.seen.max(batch.first.get() - 1);
-            if let Err(halt) = self.carry(&batch, pages, &mut place).await {
+            let whole = batch.events.len() == pages.iter().map(Records::len).sum::<usize>();
+            if let Err(halt) = self.carry(&batch, whole.then_some(pages), &mut place).await {
                 self.keep_gap(&mut place).await;
                 return Err(halt);
             }
@@ -280,14 +281,14 @@ impl Runner {
         }
     }
 
-    /// Sends a batch until it is done with: delivered, or kept as dead letters.
+    /// Sends a batch until it is done with: delivered, or kept as dead letters. What was not read for
+    /// it alone is read again.
     async fn carry(
         &self,
         batch: &Batch,
-        pages: Vec<Records>,
+        mut held: Option<Vec<Records>>,
         place: &mut Place,
     ) -> Result<(), Halt> {
-        let mut held = Some(pages);
         let mut number = 0_u32;
         loop {
             number = number.saturating_add(1);
@@ -356,7 +357,8 @@ impl Runner {
             room = self.outside.room.take(&pages) => room,
             () = self.stop.requested() => return Err(Halt::Stopped),
         };
-        let prepared = attempt::prepare(app, target, batch, &pages, number).map_err(Failure::from);
+        let prepared = attempt::prepare(app, target, batch, &pages, number, Loops::End);
+        let prepared = prepared.map_err(Failure::from);
         drop(pages);
         let made = attempt::make(app, &self.outside.client, target, prepared?);
         tokio::select! {

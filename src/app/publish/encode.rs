@@ -1,6 +1,7 @@
 //! A publish as a batch of the store.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 
 use uuid::Builder;
 
@@ -91,6 +92,7 @@ pub(super) fn batch(
                 stored,
             }),
             key: event.key.as_ref().map(|keyed| keyed.fingerprint),
+            hops: NonZero::new(event.hops),
             metadata: event.metadata,
             data: event.data.bytes(),
         };

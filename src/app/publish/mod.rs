@@ -73,6 +73,10 @@ pub struct NewEvent<'a> {
     pub aggregate: Option<AggregateStep<'a>>,
     /// Whether [`Log::find_by_uid`] is to find it. Costs an entry in the index.
     pub findable_by_uid: bool,
+    /// How many calls of webhooks, handlers and actions led to it; see [`HOPS_MAX`].
+    ///
+    /// [`HOPS_MAX`]: super::limits::HOPS_MAX
+    pub hops: u8,
 }
 
 impl<'a> NewEvent<'a> {
@@ -91,6 +95,7 @@ impl<'a> NewEvent<'a> {
             key: None,
             aggregate: None,
             findable_by_uid: false,
+            hops: 0,
         }
     }
 }

@@ -4,8 +4,9 @@
 //! of an aggregate is the next one of it, or the whole request is refused: the writer of the log
 //! judges that where it gives out the positions, so of two with the same number one is stored.
 
+use crate::app::limits::HOPS_MAX;
 use crate::app::name::EventType;
-use crate::app::publish::Publish;
+use crate::app::publish::{NewEvent, Publish};
 use crate::app::{Code, Details, Failure};
 use crate::http::{Body, HeaderName, Reply, header, query};
 use crate::json;
@@ -65,6 +66,7 @@ pub(super) async fn raw(call: &Call<'_>, body: Body) -> Result<Reply, Refusal> {
     let aggregate_id = call.header(&AGGREGATE_ID)?;
     let aggregate_type = call.header(&AGGREGATE_TYPE)?;
     let payload_revision = call.header(&PAYLOAD_REVISION)?;
+    let hops = call.head.hops(HOPS_MAX)?;
 
     let payload = call.read_body(body).await?;
     let (data, content_type) = message::raw_payload(content_type, &payload);
@@ -81,25 +83,30 @@ pub(super) async fn raw(call: &Call<'_>, body: Body) -> Result<Reply, Refusal> {
     let event = draft
         .finish(name, random.as_ref())
         .map_err(|wrong| Refusal::new(Kind::INVALID, format!("{wrong}; nothing was done")))?;
-    store(call, &[event]).await
+    store(call, &[event], hops).await
 }
 
 /// Publishes the message, or the list of messages, that the body is.
 pub(super) async fn messages(call: &Call<'_>, body: Body) -> Result<Reply, Refusal> {
     let log = call.context()?;
     let form = call.expect_content_type(&[APPLICATION_JSON, EVENT_LIST])?;
+    let hops = call.head.hops(HOPS_MAX)?;
     let payload = call.read_body(body).await?;
     let text = json::text(&payload)?;
     let random = log.app().random().as_ref();
     match form {
-        0 => store(call, &[message::one(text, random)?]).await,
-        _ => store(call, &message::list(text, random)?).await,
+        0 => store(call, &[message::one(text, random)?], hops).await,
+        _ => store(call, &message::list(text, random)?, hops).await,
     }
 }
 
-async fn store(call: &Call<'_>, events: &[Incoming<'_>]) -> Result<Reply, Refusal> {
+async fn store(call: &Call<'_>, events: &[Incoming<'_>], hops: u8) -> Result<Reply, Refusal> {
+    let new = events.iter().map(|event| NewEvent {
+        hops,
+        ..event.to_new()
+    });
     let request = Publish {
-        events: events.iter().map(Incoming::to_new).collect(),
+        events: new.collect(),
         ..Publish::default()
     };
     match call.context()?.publish(request).await {

@@ -111,14 +111,6 @@ pub(super) struct Metadata<'a> {
     /// The occurrence whose action answered with this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) reply_from: Option<u64>,
-    /// How many answers led here, one to the other.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub(super) reply_hops: u32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 /// What a manual retry repeats.
@@ -141,7 +133,6 @@ impl<'a> Metadata<'a> {
             url: Cow::Borrowed(""),
             retry_of: None,
             reply_from: None,
-            reply_hops: 0,
         }
     }
 

@@ -10,14 +10,15 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
-use crate::app::limits::METADATA_LEN_MAX;
+use crate::app::limits::{HOPS_MAX, METADATA_LEN_MAX};
 use crate::app::name::IdempotencyKey;
 use crate::app::publish::{Fingerprint, KeyOrigin, Keyed, NewEvent, Publish};
 use crate::app::{App, Data, Event, Failure, FailureKind, Log};
+use crate::http::hops;
 use crate::json::{Reader, write};
 use crate::unwind::{Panicked, without_panic};
 use crate::webhook::client::{Answer, Call, CallError};
-use crate::webhook::{History, Hub};
+use crate::webhook::{History, Hub, attempt};
 
 use super::admin::iso_time;
 use super::event::{self, Metadata, write_headers};
@@ -33,9 +34,6 @@ const EXECUTIONS_MAX: u32 = 256;
 const BYTES_PER_PLACE: usize = 256 << 10;
 /// How much of a body that was sent is recorded, in bytes. Answers are no longer than that anyway.
 const SENT_LEN_MAX: usize = 64 << 10;
-/// How many answers may lead from one to the other: an action that answers to its own event would
-/// else never end.
-const REPLY_HOPS_MAX: u32 = 16;
 /// The pause before an outcome that could not be recorded is recorded again.
 const RECORD_PAUSE: Duration = Duration::from_secs(2);
 
@@ -97,8 +95,7 @@ impl Surroundings {
         if let Some(answer) = &outcome.answer
             && let Some(reply_to) = &bound.action.definition.reply_to
         {
-            self.feed_back(bound, event, &metadata, reply_to, answer)
-                .await;
+            self.feed_back(bound, event, reply_to, answer).await;
         }
         let raw = |json: Vec<u8>| {
             let text = String::from_utf8(json).expect("it is made of texts");
@@ -148,6 +145,11 @@ impl Surroundings {
 
     async fn call(&self, bound: &Bound, event: &Event<'_>, metadata: &Metadata<'_>) -> Outcome {
         let start = self.now();
+        // Somebody who repeats an execution by hand has looked at it.
+        if event.hops >= HOPS_MAX && metadata.retry_of.is_none() {
+            return self.not_called(&start, &attempt::looped());
+        }
+        let hops = next_hops(event);
         let recipe = match Recipe::of(&bound.action.definition) {
             Ok(recipe) => recipe,
             Err(what) => return self.not_called(&start, &what),
@@ -155,7 +157,7 @@ impl Surroundings {
         let oauth = match recipe.oauth(&start) {
             None => None,
             Some(prepared) => {
-                let outcome = self.send(&prepared).await;
+                let outcome = self.send(&prepared, hops).await;
                 // The request has the secret in it, so it is not recorded; whoever reads the record
                 // sees by its URL that it was the one for the token.
                 let request = shown_request(&prepared, b"null");
@@ -177,7 +179,7 @@ impl Surroundings {
             Ok(prepared) => prepared,
             Err(what) => return self.not_called(&start, &what),
         };
-        let result = self.send(&prepared).await;
+        let result = self.send(&prepared, hops).await;
         let body = shown_body(&prepared.body, false);
         let request = shown_request(&prepared, &body);
         let response = self.shown_response(&result, &start);
@@ -197,11 +199,13 @@ impl Surroundings {
         }
     }
 
-    async fn send(&self, prepared: &Prepared) -> Result<Answer, CallError> {
+    async fn send(&self, prepared: &Prepared, hops: u8) -> Result<Answer, CallError> {
+        let mut headers = prepared.headers.clone();
+        hops::set(&mut headers, hops);
         let call = Call {
             endpoint: &prepared.endpoint,
             method: prepared.method.clone(),
-            headers: prepared.headers.clone(),
+            headers,
             body: prepared.body.clone(),
             timeout: self.timeout,
         };
@@ -256,14 +260,7 @@ impl Surroundings {
 
     /// Publishes an answer as an occurrence. Whatever is in its way is told, and no error of the
     /// action, which has done its work.
-    async fn feed_back(
-        &self,
-        bound: &Bound,
-        event: &Event<'_>,
-        metadata: &Metadata<'_>,
-        reply_to: &str,
-        answer: &Answer,
-    ) {
+    async fn feed_back(&self, bound: &Bound, event: &Event<'_>, reply_to: &str, answer: &Answer) {
         let told = |what: &str| {
             tracing::warn!(
                 received = event.id.get(),
@@ -279,9 +276,6 @@ impl Surroundings {
         {
             return told("the event does not exist");
         }
-        if metadata.reply_hops >= REPLY_HOPS_MAX {
-            return told("too many answers have led here, one to the other");
-        }
         if answer.truncated {
             return told("it is longer than answers are read");
         }
@@ -289,10 +283,7 @@ impl Surroundings {
             return told("it is no text");
         };
         loop {
-            let Err(failure) = self
-                .publish_answer(bound, event, metadata, reply_to, &json)
-                .await
-            else {
+            let Err(failure) = self.publish_answer(bound, event, reply_to, &json).await else {
                 return;
             };
             told(&failure.to_string());
@@ -312,14 +303,12 @@ impl Surroundings {
         &self,
         bound: &Bound,
         event: &Event<'_>,
-        metadata: &Metadata<'_>,
         reply_to: &str,
         json: &str,
     ) -> Result<(), Failure> {
         let answered = Metadata {
             url: Cow::Owned(format!("/event/send?event-identifier={reply_to}")),
             reply_from: Some(event.id.get()),
-            reply_hops: metadata.reply_hops + 1,
             ..Metadata::empty()
         };
         let answered = answered.to_json();
@@ -332,6 +321,7 @@ impl Surroundings {
                 fingerprint: Fingerprint::of(&[b"eventhos-reply"]),
                 origin: KeyOrigin::Derived,
             }),
+            hops: next_hops(event),
             ..event::occurrence(reply_to, Data::Json(json.as_bytes()), &answered)?
         };
         let publish = Publish {
@@ -340,6 +330,11 @@ impl Surroundings {
         };
         self.log.publish(publish).await.map(drop)
     }
+}
+
+/// How far the call for an occurrence, and what is answered to it, has come.
+fn next_hops(event: &Event<'_>) -> u8 {
+    event.hops.saturating_add(1).min(HOPS_MAX)
 }
 
 /// A body as JSON: itself if it is JSON, else its text; none if it is neither.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::app::Data;
+use crate::http::hops::HOPS;
 use crate::http::{HeaderName, HeaderValue, Method, header, path};
 use crate::json::write;
 use crate::webhook::client::Endpoint;
@@ -16,7 +17,7 @@ const START_DATE: HeaderName = HeaderName::from_static("eventhosstartdate");
 /// The most headers, and the most query parameters, of an action.
 const PAIRS_MAX: usize = 64;
 /// Headers that belong to the connection, and to us.
-const RESERVED: [HeaderName; 7] = [
+const RESERVED: [HeaderName; 8] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
@@ -24,6 +25,7 @@ const RESERVED: [HeaderName; 7] = [
     header::UPGRADE,
     header::EXPECT,
     START_DATE,
+    HOPS,
 ];
 const METHODS: [Method; 6] = [
     Method::GET,

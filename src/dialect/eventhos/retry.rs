@@ -127,6 +127,7 @@ async fn publish_copy(
             fingerprint: Fingerprint::of(&[b"eventhos-retry"]),
             origin: KeyOrigin::Derived,
         }),
+        hops: first.hops,
         ..event::occurrence(first.event_type, data, &metadata)?
     };
     let publish = Publish {

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use crate::app::Data;
-use crate::app::limits::DATA_LEN_MAX;
-use crate::app::publish::Publish;
+use crate::app::limits::{DATA_LEN_MAX, HOPS_MAX};
+use crate::app::publish::{NewEvent, Publish};
 use crate::http::{Body, Reply, StatusCode};
 
 use super::call::Call;
@@ -53,6 +53,7 @@ impl Call<'_> {
 /// Stores an occurrence.
 pub(super) async fn send(call: &Call<'_>, body: Body) -> Result<Reply, Refusal> {
     let event = call.sender()?;
+    let hops = call.head.hops(HOPS_MAX)?;
     let input = Input::read(call.head, body, DATA_LEN_MAX, &call.door.bodies).await?;
     let data = input.json()?;
     let identifier = event.identifier.as_str();
@@ -61,7 +62,10 @@ pub(super) async fn send(call: &Call<'_>, body: Body) -> Result<Reply, Refusal> 
         .directory
         .read(|registry| registry.plan(identifier).is_some());
     let metadata = event::metadata_of(call.head, &call.query);
-    let occurrence = event::occurrence(identifier, Data::Json(data.as_bytes()), &metadata)?;
+    let occurrence = NewEvent {
+        hops,
+        ..event::occurrence(identifier, Data::Json(data.as_bytes()), &metadata)?
+    };
     let publish = Publish {
         events: vec![occurrence],
         ..Publish::default()

@@ -1,6 +1,7 @@
 //! `POST`: one event, durable and readable before it is answered.
 
 use crate::app::Data;
+use crate::app::limits::HOPS_MAX;
 use crate::app::publish::{NewEvent, Publish};
 use crate::http::{Body, Head, header};
 
@@ -26,6 +27,9 @@ pub(super) async fn publish(door: &Door, head: &Head, body: Body) -> Result<(), 
     })?;
     let ids = headers.correlation_ids()?;
     expect_json(head)?;
+    let hops = head
+        .hops(HOPS_MAX)
+        .map_err(|problem| Refusal::invalid(problem.detail().to_owned()))?;
 
     let body = body
         .read_within(PAYLOAD_LEN_MAX, &door.tools.bodies)
@@ -55,6 +59,7 @@ pub(super) async fn publish(door: &Door, head: &Head, body: Body) -> Result<(), 
         metadata: Some(&metadata),
         tags: event::tags(&headers, &ids),
         key: Some(key),
+        hops,
         ..NewEvent::new(stream.by_ref(), event_type, Data::Json(&body))
     };
     let request = Publish {

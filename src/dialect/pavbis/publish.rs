@@ -4,6 +4,7 @@
 //! reply is given only when the event is durable.
 
 use crate::app::event::Data;
+use crate::app::limits::HOPS_MAX;
 use crate::app::name::{EventType, EventUid};
 use crate::app::publish::{NewEvent, Publish};
 use crate::http::{Body, Reply};
@@ -16,6 +17,7 @@ use super::{draft, event, ids};
 pub(super) async fn publish(call: &Call<'_>, body: Body) -> Result<Reply, Refusal> {
     let producer = call.producer()?;
     let stream = call.stream()?;
+    let hops = call.head.hops(HOPS_MAX)?;
     let payload = body.read(&call.door.bodies).await?;
     let draft = draft::read(&payload)?;
     let name = EventType::new(draft.name.as_ref())?;
@@ -29,6 +31,7 @@ pub(super) async fn publish(call: &Call<'_>, body: Body) -> Result<Reply, Refusa
         metadata: Some(&metadata),
         uid: Some(EventUid::new(id.to_string())?),
         findable_by_uid: true,
+        hops,
         ..NewEvent::new(stream, name, Data::Json(&data))
     };
     let publish = Publish {

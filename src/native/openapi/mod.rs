@@ -352,6 +352,10 @@ fn publish_headers() -> Vec<Value> {
             "Strandlog-Durability",
             "`sync` or `os`: when the reply may be given. The server's setting by default.",
         ),
+        header(
+            "Strandlog-Hops",
+            "Of a publish that a webhook's call has caused: the header of that call, by which loops are ended.",
+        ),
     ]
 }
 

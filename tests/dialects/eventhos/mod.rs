@@ -19,6 +19,7 @@ mod bad_input;
 mod clients;
 mod delivery;
 mod examples;
+mod loops;
 mod oauth;
 mod received;
 mod restart;

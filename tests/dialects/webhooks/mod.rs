@@ -16,6 +16,7 @@ mod hostile;
 mod lanes;
 mod letters;
 mod lifecycle;
+mod loops;
 
 /// A noon in 2026, in microseconds since 1970.
 const NOON_US: u64 = 1_790_000_000_000_000;
