@@ -4,20 +4,24 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// What the names of our directories begin with; the process id follows.
 const PREFIX: &str = "strandlog-torture-";
 
-/// A directory that is removed when it is dropped.
+/// A directory that is removed when it is dropped, or a part of one, which goes with the whole.
 #[derive(Debug)]
 pub(crate) struct Place {
     root: PathBuf,
+    is_part: bool,
 }
 
 impl Place {
@@ -29,6 +33,16 @@ impl Place {
         fs::create_dir_all(&root)?;
         Ok(Self {
             root: root.canonicalize()?,
+            is_part: false,
+        })
+    }
+
+    /// A place within this one, for somebody who works beside others.
+    pub(crate) fn part(&self, name: &str) -> io::Result<Self> {
+        let root = self.fresh(name)?;
+        Ok(Self {
+            root,
+            is_part: true,
         })
     }
 
@@ -50,7 +64,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        clear(&self.root);
+        if !self.is_part {
+            clear(&self.root);
+        }
     }
 }
 
@@ -71,8 +87,11 @@ fn sweep(base: &Path) {
     }
 }
 
-/// Unmounts, detaches and removes whatever is at `root`.
+/// Ends who works at `root`, and unmounts, detaches and removes whatever is there.
 fn clear(root: &Path) {
+    for process in processes_of(root) {
+        let _killed = pidfd_send_signal(&process, Signal::KILL);
+    }
     // Once its file system is unmounted, a device's file cannot be told by its path any more.
     let devices = loops_of(root);
     // What was mounted last may lie in what was mounted first.
@@ -88,6 +107,36 @@ fn clear(root: &Path) {
         let _detached = run("losetup", ["-d".as_ref(), device.as_os_str()]);
     }
     let _removed = fs::remove_dir_all(root);
+}
+
+/// The processes that were told of a path in `root` when they were started: servers, and who traces
+/// them. Nobody else knows the name.
+fn processes_of(root: &Path) -> Vec<OwnedFd> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.parse::<i32>().ok());
+        let Some(pid) = pid.and_then(Pid::from_raw) else {
+            continue;
+        };
+        let is_told = || {
+            let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            words
+                .split(|byte| *byte == 0)
+                .any(|word| Path::new(OsStr::from_bytes(word)).starts_with(root))
+        };
+        // Asked again once we hold it: the number may have gone to somebody else in between.
+        if is_told()
+            && let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
+            && is_told()
+        {
+            found.push(process);
+        }
+    }
+    found
 }
 
 fn loops_of(root: &Path) -> Vec<PathBuf> {

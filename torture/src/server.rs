@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,12 +12,16 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use crate::place;
 
 /// How long a start may take: recovery reads one segment, on a busy machine, through slow tools.
 const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a tracer may stay once its server is gone, before it is killed.
+const TRACER_PATIENCE_MS: i64 = 2_000;
 
 /// How the server is started.
 #[derive(Clone, Debug)]
@@ -60,7 +65,40 @@ impl std::fmt::Display for NotStarted {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    /// Ended after the server, whose last calls it still answers for.
+    tracer: Option<Tracer>,
     address: SocketAddr,
+}
+
+/// A process that traces the server and is not our child. It is known by its descriptor, so that
+/// nobody else is meant who got its number later.
+#[derive(Debug)]
+struct Tracer(OwnedFd);
+
+impl Tracer {
+    /// Who traces the process, if anybody does.
+    fn of(pid: u32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("TracerPid:"))?;
+        let tracer = Pid::from_raw(line.trim().parse().ok()?)?;
+        pidfd_open(tracer, PidfdFlags::empty()).ok().map(Self)
+    }
+}
+
+impl Drop for Tracer {
+    /// It ends by itself when nobody is left to be traced; if not, it is killed.
+    fn drop(&mut self) {
+        let patience = Timespec {
+            tv_sec: TRACER_PATIENCE_MS / 1_000,
+            tv_nsec: (TRACER_PATIENCE_MS % 1_000) * 1_000_000,
+        };
+        let gone = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&patience));
+        if !matches!(gone, Ok(1)) {
+            let _killed = pidfd_send_signal(&self.0, Signal::KILL);
+        }
+    }
 }
 
 impl Launch {
@@ -128,14 +166,20 @@ impl Launch {
             .as_deref()
             .and_then(|line| line.strip_prefix("listening on http://"))
             .and_then(|address| address.trim().parse().ok());
+        let tracer = Tracer::of(child.id());
         if let Some(address) = address {
-            return Ok(Server { child, address });
+            return Ok(Server {
+                child,
+                tracer,
+                address,
+            });
         }
         let status = wait(&mut child, Duration::from_secs(1));
         if status.is_none() {
             let _killed = child.kill();
             let _reaped = child.wait();
         }
+        drop(tracer);
         let said = fs::read_to_string(&self.stderr).unwrap_or_default();
         Err(NotStarted { status, said })
     }
@@ -172,9 +216,8 @@ impl Server {
     }
 
     /// Kills it, and waits until it is gone.
-    pub(crate) fn kill(mut self) {
-        let _killed = self.child.kill();
-        let _reaped = self.child.wait();
+    pub(crate) fn kill(self) {
+        drop(self);
     }
 
     /// Sends the signal that kills, without waiting.
@@ -208,6 +251,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _killed = self.child.kill();
         let _reaped = self.child.wait();
+        drop(self.tracer.take());
     }
 }
 
