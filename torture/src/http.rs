@@ -142,6 +142,23 @@ fn read(connection: &mut BufReader<TcpStream>) -> io::Result<(Answer, bool)> {
     Ok((Answer { status, body }, keep))
 }
 
+/// Reads the head of a request that somebody sent us; how many bytes of body follow.
+pub(crate) fn read_call_head(connection: &mut BufReader<TcpStream>) -> io::Result<usize> {
+    line(connection)?;
+    let mut len = 0;
+    loop {
+        let header = line(connection)?.to_ascii_lowercase();
+        if header.is_empty() {
+            return Ok(len);
+        }
+        if let Some(value) = header.strip_prefix("content-length:") {
+            len = value.trim().parse().map_err(|_| broken("length"))?;
+        } else if header.starts_with("transfer-encoding:") {
+            return Err(broken("a call without a length"));
+        }
+    }
+}
+
 fn line(connection: &mut BufReader<TcpStream>) -> io::Result<String> {
     let mut line = String::new();
     connection.read_line(&mut line)?;

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::doors::{self, Door};
 use crate::http::Client;
 use crate::native::{self, Published};
 use crate::oracle::{Oracle, Origin};
 use crate::random::Random;
+use crate::sink::Sink;
 
 /// How long a client waits before it tries again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
@@ -43,9 +45,14 @@ impl Default for Shape {
 #[derive(Clone, Debug)]
 struct Pending {
     origins: Vec<Origin>,
-    lines: String,
+    /// Lines at the native door, the data of the one event elsewhere.
+    body: String,
+    stream: String,
+    name: String,
     key: String,
     floor: u64,
+    /// It was sent before, and may be there.
+    is_repeat: bool,
 }
 
 /// A producer, with what it was not answered yet.
@@ -156,6 +163,7 @@ struct Shared {
     readers_end: AtomicBool,
     forgetful: bool,
     shape: Shape,
+    sink: Arc<Sink>,
 }
 
 /// Clients at work.
@@ -171,7 +179,12 @@ pub(crate) struct Load {
 
 impl Load {
     /// Sets the crew to work.
-    pub(crate) fn start(crew: Crew, oracle: &Arc<Oracle>, address: SocketAddr) -> Self {
+    pub(crate) fn start(
+        crew: Crew,
+        oracle: &Arc<Oracle>,
+        sink: &Arc<Sink>,
+        address: SocketAddr,
+    ) -> Self {
         let meter = Arc::new(Meter::default());
         let shared = Arc::new(Shared {
             address,
@@ -181,6 +194,7 @@ impl Load {
             readers_end: AtomicBool::new(false),
             forgetful: crew.forgetful,
             shape: crew.shape,
+            sink: Arc::clone(sink),
         });
         Self {
             producers: each(crew.producers, &shared, produce),
@@ -252,13 +266,20 @@ fn produce(shared: &Shared, mut producer: Producer) -> Producer {
             None => next_batch(shared, &mut producer),
         };
         let start = Instant::now();
-        let published = native::publish(&mut client, &pending.lines, &pending.key);
+        let published = publish(&mut client, &producer, &pending);
         let took = start.elapsed();
         match published {
             Ok(Published::Acknowledged(receipts)) => {
                 shared
                     .oracle
                     .acknowledge(&pending.origins, &receipts, pending.floor);
+                shared.meter.add(201, took);
+                continue;
+            }
+            Ok(Published::Stored) => {
+                for origin in &pending.origins {
+                    shared.oracle.acknowledge_unplaced(*origin, pending.floor);
+                }
                 shared.meter.add(201, took);
                 continue;
             }
@@ -276,6 +297,7 @@ fn produce(shared: &Shared, mut producer: Producer) -> Producer {
             }
         }
         let mut pending = pending;
+        pending.is_repeat = true;
         if shared.forgetful {
             pending.key.push('+');
         }
@@ -285,11 +307,48 @@ fn produce(shared: &Shared, mut producer: Producer) -> Producer {
     producer
 }
 
+fn publish(
+    client: &mut Client,
+    producer: &Producer,
+    pending: &Pending,
+) -> std::io::Result<Published> {
+    let Pending {
+        body, name, key, ..
+    } = pending;
+    match Door::of(producer.number) {
+        Door::Native => native::publish(client, body, key),
+        Door::Newstore => doors::newstore(client, (&pending.stream, name), body, key),
+        Door::Axon => {
+            let aggregate = format!("aggregate-{}", producer.number);
+            let sequence = producer.batch - 1;
+            doors::axon(
+                client,
+                (&aggregate, name),
+                body,
+                sequence,
+                pending.is_repeat,
+            )
+        }
+    }
+}
+
 fn next_batch(shared: &Shared, producer: &mut Producer) -> Pending {
     let random = &mut producer.random;
-    let of = 1 + random.below(shared.shape.batch_max);
-    let mut lines = String::new();
-    let mut origins = Vec::new();
+    let is_native = Door::of(producer.number).takes_batches();
+    let of = if is_native {
+        1 + random.below(shared.shape.batch_max)
+    } else {
+        1
+    };
+    let mut pending = Pending {
+        origins: Vec::new(),
+        body: String::new(),
+        stream: String::new(),
+        name: String::new(),
+        key: format!("{}-{}", producer.number, producer.batch),
+        floor: shared.oracle.floor(),
+        is_repeat: false,
+    };
     for index in 0..of {
         let origin = Origin {
             producer: producer.number,
@@ -298,21 +357,18 @@ fn next_batch(shared: &Shared, producer: &mut Producer) -> Pending {
             of,
         };
         let data = origin.data(random.below(shared.shape.padding_max + 1));
-        let stream = random.below(STREAMS);
-        let name = random.below(3);
-        lines.push_str(&format!(
-            "{{\"stream\":\"stream-{stream}\",\"type\":\"Type{name}\",\"data\":{data}}}\n"
-        ));
-        origins.push(origin);
+        let stream = format!("stream-{}", random.below(STREAMS));
+        let name = format!("Type{}", random.below(3));
+        pending.body.push_str(&if is_native {
+            format!("{{\"stream\":\"{stream}\",\"type\":\"{name}\",\"data\":{data}}}\n")
+        } else {
+            data
+        });
+        (pending.stream, pending.name) = (stream, name);
+        pending.origins.push(origin);
     }
-    let key = format!("{}-{}", producer.number, producer.batch);
     producer.batch += 1;
-    Pending {
-        origins,
-        lines,
-        key,
-        floor: shared.oracle.floor(),
-    }
+    pending
 }
 
 fn follow(shared: &Shared, mut reader: Reader) -> Reader {
@@ -345,6 +401,7 @@ fn consume(shared: &Shared, name: String) -> String {
 }
 
 fn consume_once(shared: &Shared, client: &mut Client, name: &str) -> std::io::Result<()> {
+    shared.sink.define(client)?;
     let mut place = shared.oracle.place(name);
     if !place.defined {
         native::define(client, name)?;

@@ -4,6 +4,8 @@
 //! proves nothing, and has failed.
 
 mod crashfs;
+mod crowd;
+mod doors;
 mod http;
 mod interrupt;
 mod load;
@@ -15,6 +17,7 @@ mod results;
 mod rig;
 mod rigs;
 mod server;
+mod sink;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,10 +31,11 @@ use crate::rig::{Context, Rig, Slice, Tally};
 
 /// The longest slice, in time: so much is lost at most of a run that is killed.
 const SLICE_MAX: Duration = Duration::from_secs(300);
-/// How long `ci` may take in all.
-const CI_MAX: Duration = Duration::from_secs(170);
-/// How long a rig of `ci` may take if that much time is left.
-const CI_RIG_MAX: Duration = Duration::from_secs(25);
+/// How long `ci` may take in all, without the last cycles and comparisons.
+const CI_MAX: Duration = Duration::from_secs(230);
+/// How many rigs `ci` runs beside each other at most if nobody says otherwise: the promises on time are
+/// judged, and more would be in each other's way.
+const CI_JOBS_MAX: usize = 2;
 /// How many cycles a rig runs that was given neither cycles nor time.
 const CYCLES_DEFAULT: u64 = 20;
 /// How long a control may take.
@@ -42,7 +46,7 @@ const CONTROL_MAX: Duration = Duration::from_secs(120);
 #[command(name = "torture")]
 struct Arguments {
     /// A rig, or `list`, `all`, or `ci`: the short setting of all that this machine can do, within
-    /// three minutes
+    /// four minutes
     rig: String,
 
     /// How many cycles each rig runs
@@ -52,6 +56,10 @@ struct Arguments {
     /// How long the run takes; `all` shares it out among the rigs
     #[arg(long)]
     hours: Option<f64>,
+
+    /// How many servers `ci` has at a time [default: 2, if there are as many processors]
+    #[arg(long)]
+    jobs: Option<usize>,
 
     /// What everything random follows from; a number of the clock's otherwise
     #[arg(long)]
@@ -147,50 +155,71 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         context,
     };
     let end = Instant::now() + plan_time(arguments);
-    let mut well = true;
-    let mut counts = (0, 0, 0);
-    for (index, rig) in rigs.iter().enumerate() {
-        if interrupt::came() {
-            println!("interrupted");
-            return Ok(false);
-        }
+    let mut counts = Counts::default();
+    let mut able = Vec::new();
+    for rig in rigs {
         let missing = (rig.missing)().map(|what| format!("{what} is missing"));
         let left_out = arguments.rig == "ci" && rig.ci_cycles == 0;
         let left_out = left_out.then(|| "not part of the short setting".to_owned());
-        if let Some(why) = left_out.or(missing) {
-            let verdict = format!("skipped: {why}");
-            run.tell(rig, false, 0, &Tally::default(), Duration::ZERO, verdict)?;
-            counts.2 += 1;
-            continue;
-        }
-        // Each rig has an equal share of the time that is left.
-        let left = end.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(rigs.len() - index).unwrap_or(1);
-        let (cycles, until) = if arguments.rig == "ci" {
-            // The long ones come first, and the others need less than their share.
-            (
-                rig.ci_cycles,
-                Instant::now() + left.min(share.max(CI_RIG_MAX)),
-            )
-        } else if arguments.hours.is_some() {
-            (u64::MAX, Instant::now() + share)
-        } else {
-            (arguments.cycles.unwrap_or(CYCLES_DEFAULT), end)
-        };
-        match run.rig(rig, cycles, until)? {
-            Outcome::Passed => counts.0 += 1,
-            Outcome::Failed => {
-                counts.1 += 1;
-                well = false;
+        match left_out.or(missing) {
+            Some(why) => {
+                run.skip(rig, 0, &why)?;
+                counts.add(Outcome::NotRun);
             }
-            Outcome::NotRun => counts.2 += 1,
+            None => able.push(rig),
         }
+    }
+    if arguments.rig == "ci" {
+        let jobs = arguments.jobs.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism();
+            cores.map_or(1, std::num::NonZero::get).min(CI_JOBS_MAX)
+        });
+        for outcome in crowd::run(&run, &able, jobs, end)? {
+            counts.add(outcome);
+        }
+    } else {
+        for (index, rig) in able.iter().enumerate() {
+            if interrupt::came() {
+                break;
+            }
+            // Each rig has an equal share of the time that is left.
+            let left = end.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(able.len() - index).unwrap_or(1);
+            let (cycles, until) = if arguments.hours.is_some() {
+                (u64::MAX, Instant::now() + share)
+            } else {
+                (arguments.cycles.unwrap_or(CYCLES_DEFAULT), end)
+            };
+            counts.add(run.rig(rig, cycles, until)?);
+        }
+    }
+    if interrupt::came() {
+        println!("interrupted");
+        return Ok(false);
     }
     println!(
         "{} passed, {} failed, {} skipped",
-        counts.0, counts.1, counts.2
+        counts.passed, counts.failed, counts.not_run
     );
-    Ok(well)
+    Ok(counts.failed == 0)
+}
+
+/// How many rigs came to what.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    not_run: u64,
+}
+
+impl Counts {
+    fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Passed => self.passed += 1,
+            Outcome::Failed => self.failed += 1,
+            Outcome::NotRun => self.not_run += 1,
+        }
+    }
 }
 
 fn plan_time(arguments: &Arguments) -> Duration {
@@ -231,15 +260,7 @@ impl Run<'_> {
             } else {
                 "no time is left"
             };
-            let verdict = format!("skipped: {why}");
-            self.tell(
-                rig,
-                false,
-                first,
-                &Tally::default(),
-                Duration::ZERO,
-                verdict,
-            )?;
+            self.skip(rig, first, why)?;
             return Ok(Outcome::NotRun);
         }
         let mut well = self.control(rig)?;
@@ -271,8 +292,26 @@ impl Run<'_> {
         })
     }
 
+    /// Tells that a rig is not run.
+    fn skip(&self, rig: &Rig, first: u64, why: &str) -> Result<(), String> {
+        let verdict = format!("skipped: {why}");
+        self.tell(
+            rig,
+            false,
+            first,
+            &Tally::default(),
+            Duration::ZERO,
+            verdict,
+        )
+    }
+
     /// Runs the control; whether it was noticed.
     fn control(&self, rig: &Rig) -> Result<bool, String> {
+        self.control_in(&self.context, rig)
+    }
+
+    /// The same in a context of its own.
+    fn control_in(&self, context: &Context, rig: &Rig) -> Result<bool, String> {
         let slice = Slice {
             first: 0,
             cycles: rig.control_cycles,
@@ -280,7 +319,7 @@ impl Run<'_> {
             control: true,
         };
         let start = Instant::now();
-        let (tally, verdict) = match (rig.run)(&self.context, &slice) {
+        let (tally, verdict) = match (rig.run)(context, &slice) {
             Ok(tally) if tally.findings.count() > 0 => (tally, "noticed".to_owned()),
             Ok(tally) => (tally, "not noticed".to_owned()),
             Err(error) => (Tally::default(), format!("broken: {error}")),
@@ -306,8 +345,9 @@ impl Run<'_> {
         for words in &mut line.words {
             *words = words.replace(&root, "DIR");
         }
-        println!(
-            "{:10} {:8} {:5} cycles {:8} acks {:7.1} s  {} finding(s)  {}",
+        // In one piece, because others may be telling as well.
+        let mut text = format!(
+            "{:10} {:8} {:5} cycles {:8} acks {:7.1} s  {} finding(s)  {}\n",
             rig.name,
             line.kind,
             line.cycles,
@@ -317,11 +357,12 @@ impl Run<'_> {
             line.verdict
         );
         if !tally.figures.is_empty() {
-            println!("           {}", line.figures);
+            text.push_str(&format!("           {}\n", line.figures));
         }
         for words in &line.words {
-            println!("           - {words}");
+            text.push_str(&format!("           - {words}\n"));
         }
+        print!("{text}");
         match self.file {
             Some(file) => results::append(file, &line),
             None => Ok(()),

@@ -1,6 +1,4 @@
 //! The native door: how an event is published, read and acknowledged, and nothing about why.
-//!
-//! Another door to the same events would be another file of this form.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -55,6 +53,8 @@ struct Numbers {
 pub(crate) enum Published {
     /// It is stored.
     Acknowledged(Vec<Receipt>),
+    /// It is stored; where is not told.
+    Stored,
     /// It was refused for now; the status.
     Refused(u16),
     /// It was refused for good, or the answer makes no sense.
@@ -163,6 +163,22 @@ pub(crate) fn acknowledge(client: &mut Client, name: &str, id: u64) -> io::Resul
         body: &format!("{{\"id\":{id}}}"),
     })?)
     .map(drop)
+}
+
+/// Defines the webhook, or finds it defined so.
+pub(crate) fn define_webhook(client: &mut Client, definition: &str) -> io::Result<()> {
+    ok(client.send(Call {
+        method: "PUT",
+        path: &format!("{LOG}/webhooks/sink"),
+        headers: &[("Content-Type", "application/json")],
+        body: definition,
+    })?)
+    .map(drop)
+}
+
+/// Where the webhook is.
+pub(crate) fn webhook_checkpoint(client: &mut Client) -> io::Result<u64> {
+    number(client, &format!("{LOG}/webhooks/sink"), "checkpoint")
 }
 
 /// Where a consumer is.

@@ -4,10 +4,13 @@
 //! readers were shown and checkpoints that were acknowledged, and compares all the server has after
 //! a restart with these.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Deserialize;
 
 use crate::http::Client;
 use crate::native::{self, Receipt, Shown};
@@ -76,6 +79,12 @@ impl Findings {
         }
     }
 
+    /// Adds one about a place that must not have moved so.
+    pub(crate) fn checkpoint(&mut self, words: impl Into<String>) {
+        self.checkpoints += 1;
+        self.say(words.into());
+    }
+
     /// Adds one of no kind of its own.
     pub(crate) fn other(&mut self, words: impl Into<String>) {
         self.other += 1;
@@ -110,12 +119,21 @@ impl Origin {
             .cycle()
             .take(usize::try_from(padding_len).unwrap_or(0))
             .collect();
-        format!("[{producer},{batch},{index},{of},\"{padding}\"]")
+        // An object, because some doors take nothing else.
+        format!("{{\"origin\":[{producer},{batch},{index},{of}],\"padding\":\"{padding}\"}}")
     }
 
     fn of_data(data: &str) -> Option<Self> {
-        let (producer, batch, index, of, padding): (u64, u64, u64, u64, String) =
-            serde_json::from_str(data).ok()?;
+        #[derive(Deserialize)]
+        struct Data<'a> {
+            origin: (u64, u64, u64, u64),
+            #[serde(borrow)]
+            padding: Cow<'a, str>,
+        }
+        let Data {
+            origin: (producer, batch, index, of),
+            padding,
+        } = serde_json::from_str(data).ok()?;
         let origin = Self {
             producer,
             batch,
@@ -141,6 +159,8 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 struct Told {
     acknowledged: BTreeMap<u64, (Origin, String, u64)>,
+    /// Those of which is known only that they are there, and above which id.
+    stored: BTreeMap<Origin, u64>,
     /// By id, the hash of what a reader was shown.
     shown: BTreeMap<u64, u64>,
     consumers: BTreeMap<String, Place>,
@@ -221,6 +241,12 @@ impl Oracle {
             .fetch_add(receipts.len() as u64, Ordering::SeqCst);
     }
 
+    /// An event is stored, and nobody was told where; `floor` as for [`acknowledge`](Self::acknowledge).
+    pub(crate) fn acknowledge_unplaced(&self, origin: Origin, floor: u64) {
+        self.told().stored.insert(origin, floor);
+        self.acknowledged.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// A reader that had everything up to `after` was shown `event` next.
     pub(crate) fn show(&self, event: &Shown<'_>, after: u64) {
         let hash = hash_of(event);
@@ -255,6 +281,11 @@ impl Oracle {
     /// Events may go from the front, but for the last `events`.
     pub(crate) fn let_go_but(&self, events: u64) {
         self.told().retained = Some(events);
+    }
+
+    /// Whether events may go from the front.
+    pub(crate) fn lets_go(&self) -> bool {
+        self.told().retained.is_some()
     }
 
     /// Something was found by somebody else.
@@ -406,6 +437,10 @@ impl Comparison {
                 ));
             }
         }
+        // What was let go of from the front cannot be told from what was lost.
+        if self.first_id == 1 {
+            self.find_stored(told, findings);
+        }
         for (id, hash) in told.shown.range(self.first_id..) {
             if self.events.get(id).is_none_or(|(_, _, _, now)| now != hash) {
                 findings.taken_back += 1;
@@ -415,6 +450,27 @@ impl Comparison {
             }
         }
         self.check_order(findings);
+    }
+
+    /// Those of which no place is known are somewhere behind what was acknowledged before.
+    fn find_stored(&self, told: &Told, findings: &mut Findings) {
+        let mut places: HashMap<Origin, u64> = HashMap::new();
+        for (id, (origin, ..)) in &self.events {
+            places.extend(origin.map(|origin| (origin, *id)));
+        }
+        for (origin, floor) in &told.stored {
+            match places.get(origin) {
+                Some(id) if id > floor => {}
+                Some(id) => {
+                    findings.reordered += 1;
+                    findings.say(format!("{origin:?} has id {id}, not above {floor}"));
+                }
+                None => {
+                    findings.lost += 1;
+                    findings.say(format!("acknowledged {origin:?} is not there"));
+                }
+            }
+        }
     }
 
     /// Each event once, batches whole, producers in their order, sequences dense.
@@ -536,6 +592,26 @@ mod tests {
         assert_eq!(found(&[], &[(1, origin(0, 0, 0, 2))]).split, 1);
         assert_eq!(found(&[], &[(1, origin(0, 0, 1, 2))]).split, 1);
         assert_eq!(found(&[], &[(1, origin(0, 0, 0, 2)), (2, b)]).split, 1);
+    }
+
+    #[test]
+    fn an_event_without_a_known_place_is_lost_if_it_is_nowhere() {
+        let (here, gone) = (origin(2, 0, 0, 1), origin(2, 1, 0, 1));
+        let mut comparison = Comparison {
+            first_id: 1,
+            ..Comparison::default()
+        };
+        let there = (Some(here), "s".to_owned(), 0, 0);
+        comparison.events.insert(1, there);
+        let oracle = Oracle::default();
+        oracle.acknowledge_unplaced(here, 0);
+        let mut findings = Findings::default();
+        comparison.find_stored(&oracle.told(), &mut findings);
+        assert_eq!(findings, Findings::default());
+        oracle.acknowledge_unplaced(here, 1);
+        oracle.acknowledge_unplaced(gone, 0);
+        comparison.find_stored(&oracle.told(), &mut findings);
+        assert_eq!((findings.reordered, findings.lost), (1, 1));
     }
 
     #[test]

@@ -1,22 +1,29 @@
 //! What a rig is, what it is given, and what it gives back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::http::Client;
 use crate::interrupt;
 use crate::load::{Crew, Load, Shape};
+use crate::native;
 use crate::oracle::{Findings, Oracle};
 use crate::place::Place;
 use crate::random::Random;
-use crate::server::{Launch, Server, verify};
+use crate::server::{Launch, NotStarted, Server, verify};
+use crate::sink::Sink;
 
 /// Bytes of a segment: small enough that each run fills several.
 pub(crate) const SEGMENT_BYTES: u64 = 128 << 10;
+
+/// How long it may take until the webhook was shown everything: a pause between two attempts, and a
+/// machine with other things to do.
+const CALLS_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A way of mistreating the server.
 #[derive(Clone, Copy, Debug)]
@@ -81,9 +88,25 @@ pub(crate) struct Tally {
     pub(crate) findings: Findings,
     /// Anything else worth knowing, by name.
     pub(crate) figures: BTreeMap<&'static str, f64>,
+    /// Those of the figures that are the highest of several, and not their sum.
+    highest: BTreeSet<&'static str>,
 }
 
 impl Tally {
+    /// Adds what other cycles of the same rig came to.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.cycles += more.cycles;
+        self.acknowledged += more.acknowledged;
+        self.findings.add(more.findings);
+        for (figure, value) in more.figures {
+            if more.highest.contains(figure) {
+                self.at_most(figure, value);
+            } else {
+                self.count(figure, value);
+            }
+        }
+    }
+
     /// The sum of two controls: noticed only if both were.
     pub(crate) fn both(mut self, second: Self) -> Self {
         self.cycles += second.cycles;
@@ -105,6 +128,7 @@ impl Tally {
 
     /// Raises a figure.
     pub(crate) fn at_most(&mut self, figure: &'static str, value: f64) {
+        self.highest.insert(figure);
         let highest = self.figures.entry(figure).or_default();
         *highest = highest.max(value);
     }
@@ -114,6 +138,18 @@ impl Context {
     /// The numbers of a cycle.
     pub(crate) fn random(&self, rig: &str, cycle: u64) -> Random {
         Random::of(self.seed, rig, cycle)
+    }
+
+    /// The same for somebody who works beside others.
+    pub(crate) fn part(&self, name: &str) -> Result<Self, String> {
+        let place = self.place.part(name).map_err(|error| error.to_string())?;
+        Ok(Self {
+            place,
+            binary: self.binary.clone(),
+            config: self.config.clone(),
+            seed: self.seed,
+            keep: self.keep.clone(),
+        })
     }
 
     /// How a server is started on `data`; `directory` takes what it says.
@@ -136,7 +172,11 @@ impl Context {
             .fresh("probe")
             .map_err(|error| error.to_string())?;
         let config = self.place.root().join("strandlog.toml");
-        let text = format!("segment_bytes = {SEGMENT_BYTES}\n");
+        let text = format!(
+            "segment_bytes = {SEGMENT_BYTES}\n\
+             [dialect.newstore]\n[dialect.axon]\ncontexts = [\"default\"]\n\
+             [webhooks]\nallow = [\"127.0.0.0/8\"]\n"
+        );
         fs::write(&config, text).map_err(|error| error.to_string())?;
         self.config = Some(config);
         let data = directory.join("data");
@@ -158,16 +198,38 @@ pub(crate) struct World {
     pub(crate) launch: Launch,
     pub(crate) oracle: Arc<Oracle>,
     crew: Option<Crew>,
+    /// Whom the webhook calls.
+    sink: Arc<Sink>,
 }
 
 impl World {
     /// Nothing is stored, and nobody was told anything.
     pub(crate) fn new(launch: Launch, shape: Shape, random: &mut Random) -> Self {
+        let oracle = Arc::default();
+        let sink = Sink::new(&oracle, random.next()).expect("a free port of this machine");
         Self {
             launch,
-            oracle: Arc::default(),
+            oracle,
             crew: Some(Crew::new(shape, random)),
+            sink: Arc::new(sink),
         }
+    }
+
+    /// Has the webhook's receiver forget calls: a fault on purpose.
+    pub(crate) fn be_deaf(&self) {
+        self.sink.be_deaf();
+    }
+
+    /// Starts the server, whatever it has; earlier ones must be gone.
+    pub(crate) fn launch(&self) -> Result<Server, NotStarted> {
+        self.sink.settle();
+        self.launch.start()
+    }
+
+    /// The same without waiting for anything.
+    pub(crate) fn spawn(&self) -> std::io::Result<Child> {
+        self.sink.settle();
+        self.launch.spawn()
     }
 
     /// Has the clients retry with another key: a fault on purpose.
@@ -180,7 +242,7 @@ impl World {
     /// Starts the server and compares what it has with what clients were told. A server that does not
     /// start is a finding.
     pub(crate) fn start(&self, findings: &mut Findings) -> Option<Server> {
-        match self.launch.start() {
+        match self.launch() {
             Ok(server) => {
                 findings.add(self.check(server.address()));
                 Some(server)
@@ -210,13 +272,18 @@ impl World {
 
     /// Compares what the server has with what clients were told.
     pub(crate) fn check(&self, address: SocketAddr) -> Findings {
-        self.oracle.check(&mut Client::new(address))
+        let mut client = Client::new(address);
+        let mut findings = self.oracle.check(&mut client);
+        if let Some(wrong) = self.sink.check(&mut client) {
+            findings.checkpoint(wrong);
+        }
+        findings
     }
 
     /// Sets the clients to work.
     pub(crate) fn load(&mut self, address: SocketAddr) -> Load {
         let crew = self.crew.take().expect("the clients are not at work");
-        Load::start(crew, &self.oracle, address)
+        Load::start(crew, &self.oracle, &self.sink, address)
     }
 
     /// Takes the clients back.
@@ -234,7 +301,9 @@ impl World {
     /// every byte is verified.
     pub(crate) fn close(&self, tally: &mut Tally) {
         let before = tally.findings.count();
+        self.sink.be_honest(true);
         if let Some(mut server) = self.start(&mut tally.findings) {
+            self.await_calls(&server, &mut tally.findings);
             server.signal(rustix::process::Signal::TERM);
             match server.wait(Duration::from_secs(10)) {
                 Some(status) if status.success() => {}
@@ -251,6 +320,28 @@ impl World {
             self.keep();
         }
         tally.acknowledged += self.oracle.acknowledged();
+        let (calls, successes) = self.sink.calls();
+        tally.count("webhook_calls", calls as f64);
+        tally.count(
+            "webhook_calls_refused",
+            calls.saturating_sub(successes) as f64,
+        );
+    }
+
+    /// The webhook is shown everything in the end.
+    fn await_calls(&self, server: &Server, findings: &mut Findings) {
+        // What retention takes before it was shown is not shown any more.
+        if self.oracle.lets_go() {
+            return;
+        }
+        let shown = match native::last_id(&mut Client::new(server.address())) {
+            Ok(end) => self.sink.await_shown(end, CALLS_PATIENCE),
+            Err(error) => Some(format!("the end is not told: {error}")),
+        };
+        if let Some(wrong) = shown {
+            findings.other(wrong);
+        }
+        findings.add(self.oracle.take_findings());
     }
 
     /// Has every byte verified; no server may be running.

@@ -86,7 +86,7 @@ fn cycle(
     while random.chance(25) {
         let mounted = fs.mount(mount)?;
         fs.cut_after(random.between(1, 40));
-        let mut child = world.launch.spawn().map_err(|error| error.to_string())?;
+        let mut child = world.spawn().map_err(|error| error.to_string())?;
         // A start that needs fewer changes ends by the clock.
         if !fs.await_cut(Duration::from_millis(random.between(20, 150))) {
             fs.cut();

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::crashfs::{CrashFs, Lie};
 use crate::http::{Call, Client};
 use crate::load::Shape;
-use crate::native;
+use crate::native::{self, Published};
 use crate::rig::{Context, Rig, Slice, Tally, World, lacking};
 use crate::server::Server;
 
@@ -20,7 +20,7 @@ pub(crate) const RIG: Rig = Rig {
     control: "the segment is left alone, so what should be refused is served",
     missing: || lacking(true, true, &[]),
     run,
-    ci_cycles: 0,
+    ci_cycles: 4,
     control_cycles: 1,
 };
 
@@ -71,22 +71,21 @@ fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
             "truncation"
         };
         if how == "EIO" && !slice.control {
-            fs.fail_reads(&victim, DAMAGE_OFFSET);
+            fs.fail_reads(&victim.name, DAMAGE_OFFSET);
         }
-        match world.launch.start() {
+        match world.launch() {
             Ok(mut server) => {
                 if how == "truncation" && !slice.control {
-                    let path = data.join("logs/default").join(&victim);
+                    let path = data.join("logs/default").join(&victim.name);
                     // It is mapped by the first read.
-                    let first: u64 = victim.trim_end_matches(".seg").parse().unwrap_or(1);
                     let mut client = Client::new(server.address());
-                    let path_of = format!("/v1/logs/default/events/{first}");
+                    let path_of = format!("{}/events/{}", native::LOG, victim.ids.start);
                     let _first = client.send(Call::get(&path_of));
                     let file = fs::File::options().write(true).open(path);
                     let cut = file.and_then(|file| file.set_len(DAMAGE_OFFSET));
                     cut.map_err(|error| error.to_string())?;
                 }
-                look(how, &mut server, &mut tally);
+                look(how, &victim, &world, &mut server, &mut tally);
                 server.kill();
             }
             Err(refused) => tally
@@ -102,7 +101,7 @@ fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
 }
 
 /// Reads everything, and says what is not as it should be.
-fn look(how: &str, server: &mut Server, tally: &mut Tally) {
+fn look(how: &str, victim: &Victim, world: &World, server: &mut Server, tally: &mut Tally) {
     let mut client = Client::new(server.address());
     let end = match native::last_id(&mut client) {
         Ok(end) => end,
@@ -113,40 +112,110 @@ fn look(how: &str, server: &mut Server, tally: &mut Tally) {
             return;
         }
     };
-    let mut refused = 0_u64;
+    let mut refused = Vec::new();
     let mut served = 0_u64;
     for id in 1..=end {
-        let answer = client.send(Call::get(&format!("/v1/logs/default/events/{id}")));
-        match answer {
-            Ok(answer) if answer.status == 200 => served += 1,
-            Ok(answer) if answer.status == 500 => refused += 1,
-            Ok(answer) => tally
-                .findings
-                .other(format!("{how}: event {id}: {}", answer.status)),
-            Err(error) => {
-                let status = server.wait(Duration::from_secs(2));
-                let what = status.map_or_else(|| error.to_string(), |status| status.to_string());
-                tally
-                    .findings
-                    .other(format!("{how}: the server died over event {id}: {what}"));
-                return;
+        let answer = match client.send(Call::get(&format!("{}/events/{id}", native::LOG))) {
+            Ok(answer) => answer,
+            Err(error) => return died(how, id, &error, server, tally),
+        };
+        match answer.status {
+            200 => {
+                served += 1;
+                match serde_json::from_str(&answer.body) {
+                    // Readers have seen it before; it must be the same.
+                    Ok(event) => world.oracle.show(&event, id - 1),
+                    Err(error) => tally.findings.other(format!("{how}: event {id}: {error}")),
+                }
             }
+            500 => {
+                if let Some(what) = victim.not_named_by(&answer.body) {
+                    tally
+                        .findings
+                        .other(format!("{how}: event {id}: {what}: {}", answer.body));
+                }
+                refused.push(id);
+            }
+            status => tally
+                .findings
+                .other(format!("{how}: event {id}: {status}: {}", answer.body)),
         }
     }
-    tally.count("events_refused", refused as f64);
+    tally.count("events_refused", refused.len() as f64);
     tally.count("events_served", served as f64);
-    if refused == 0 {
+    let Some(first) = refused.first().copied() else {
         tally.findings.other(format!(
             "{how}: everything is served although a segment is damaged"
         ));
+        return;
+    };
+    let others = refused.iter().filter(|id| !victim.ids.contains(id)).count();
+    if others > 0 {
+        tally.findings.other(format!(
+            "{how}: {others} events are refused that are not in {}",
+            victim.name
+        ));
     }
-    if served == 0 {
-        tally.findings.other(format!("{how}: nothing is served"));
+    // Who wants many is told the same, at the damage at the latest.
+    let path = format!("{}/events?after={}&limit=2000", native::LOG, first - 1);
+    match client.send(Call::get(&path)) {
+        Ok(answer) if answer.status == 500 => {
+            if let Some(what) = victim.not_named_by(&answer.body) {
+                tally
+                    .findings
+                    .other(format!("{how}: a page: {what}: {}", answer.body));
+            }
+        }
+        Ok(answer) => tally.findings.other(format!(
+            "{how}: a page that begins with the damage: {}",
+            answer.status
+        )),
+        Err(error) => return died(how, first, &error, server, tally),
+    }
+    // What is damaged is old: new events are taken all the same.
+    let line = "{\"stream\":\"new\",\"type\":\"New\",\"data\":{}}\n";
+    match native::publish(&mut client, line, "after-the-damage") {
+        Ok(Published::Acknowledged(_)) => {}
+        other => tally
+            .findings
+            .other(format!("{how}: a new event: {other:?}")),
+    }
+    tally.findings.add(world.oracle.take_findings());
+}
+
+fn died(how: &str, id: u64, error: &std::io::Error, server: &mut Server, tally: &mut Tally) {
+    let status = server.wait(Duration::from_secs(2));
+    let what = status.map_or_else(|| error.to_string(), |status| status.to_string());
+    tally
+        .findings
+        .other(format!("{how}: the server died over event {id}: {what}"));
+}
+
+/// The segment that is damaged.
+#[derive(Debug)]
+struct Victim {
+    name: String,
+    /// The events in it.
+    ids: std::ops::Range<u64>,
+}
+
+impl Victim {
+    /// What a refusal leaves out that an operator must know.
+    fn not_named_by(&self, body: &str) -> Option<&'static str> {
+        [
+            (self.name.as_str(), "the file is not named"),
+            ("at offset ", "the offset is not named"),
+            ("event", "the ids are not named"),
+        ]
+        .into_iter()
+        .find(|(word, _)| !body.contains(word))
+        .map(|(_, what)| what)
     }
 }
 
-/// The name of a sealed segment.
-fn sealed_segment(log: &Path) -> Option<String> {
+/// A sealed segment, neither the first one nor the last.
+fn sealed_segment(log: &Path) -> Option<Victim> {
+    let first_of = |path: &Path| path.file_stem()?.to_str()?.parse::<u64>().ok();
     let mut segments: Vec<PathBuf> = fs::read_dir(log)
         .ok()?
         .flatten()
@@ -155,6 +224,9 @@ fn sealed_segment(log: &Path) -> Option<String> {
         .collect();
     segments.sort();
     // The first has the name of other logs' first segments, and the last is not sealed.
-    let second = segments.get(1).filter(|_| segments.len() > 2)?;
-    Some(second.file_name()?.to_str()?.to_owned())
+    let second = segments.get(1)?;
+    Some(Victim {
+        name: second.file_name()?.to_str()?.to_owned(),
+        ids: first_of(second)?..first_of(segments.get(2)?)?,
+    })
 }

@@ -16,7 +16,7 @@ pub(crate) const RIG: Rig = Rig {
     control: "the device's flush does nothing from the restart on",
     missing: || lacking(true, true, &["losetup", "mount", "mkfs.ext4"]),
     run,
-    ci_cycles: 4,
+    ci_cycles: 2,
     control_cycles: 6,
 };
 
@@ -29,7 +29,7 @@ fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
             .place
             .fresh("fsyncgate")
             .map_err(|error| error.to_string())?;
-        let xfs = number % 3 == 1 && crate::place::has(Kind::Xfs.maker());
+        let xfs = number % 2 == 1 && crate::place::has(Kind::Xfs.maker());
         let kind = if xfs { Kind::Xfs } else { Kind::Ext4 };
         let device = Device::new(&directory, kind, context.config.is_some(), random.next())?;
         let launch = context.launch(&device.path().join("data"), &directory);
@@ -101,7 +101,7 @@ fn fail_and_restart(
 
     // The file system may have given up as well, and is read-only: then nothing is acknowledged.
     let before = world.oracle.acknowledged();
-    match world.launch.start() {
+    match world.launch() {
         Ok(server) => {
             tally.findings.add(world.check(server.address()));
             device.fs.lie_about_files(slice.control);

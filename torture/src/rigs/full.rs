@@ -19,7 +19,7 @@ pub(crate) const RIG: Rig = Rig {
     control: "no room is made again",
     missing: || lacking(true, false, &["mount", "losetup", "mkfs.ext4"]),
     run,
-    ci_cycles: 8,
+    ci_cycles: 10,
     control_cycles: 1,
 };
 

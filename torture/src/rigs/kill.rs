@@ -17,10 +17,10 @@ use crate::rig::{Context, Rig, Slice, Tally, World, nothing};
 pub(crate) const RIG: Rig = Rig {
     name: "kill",
     about: "kill -9 under load, again and again",
-    control: "files are put back as they were a moment before the kill; then clients retry with new keys",
+    control: "files are put back as they were a moment before the kill; clients retry with new keys; the webhook's receiver forgets calls",
     missing: nothing,
     run,
-    ci_cycles: 40,
+    ci_cycles: 200,
     control_cycles: 10,
 };
 
@@ -33,6 +33,7 @@ enum Wrong {
     Nothing,
     PutBack,
     NewKeys,
+    Deaf,
 }
 
 fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
@@ -40,7 +41,8 @@ fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
         return with(context, slice, Wrong::Nothing);
     }
     let put_back = with(context, slice, Wrong::PutBack)?;
-    Ok(put_back.both(with(context, slice, Wrong::NewKeys)?))
+    let new_keys = with(context, slice, Wrong::NewKeys)?;
+    Ok(put_back.both(new_keys.both(with(context, slice, Wrong::Deaf)?)))
 }
 
 fn with(context: &Context, slice: &Slice, wrong: Wrong) -> Result<Tally, String> {
@@ -56,6 +58,9 @@ fn with(context: &Context, slice: &Slice, wrong: Wrong) -> Result<Tally, String>
         let mut world = World::new(launch, Shape::default(), &mut random);
         if wrong == Wrong::NewKeys {
             world.forget_keys();
+        }
+        if wrong == Wrong::Deaf {
+            world.be_deaf();
         }
         for _ in 0..GENERATION {
             if !slice.goes_on(&tally) {
@@ -77,7 +82,7 @@ fn cycle(
 ) -> Result<(), String> {
     if random.chance(15) {
         // Killed while it starts.
-        let mut child = world.launch.spawn().map_err(|error| error.to_string())?;
+        let mut child = world.spawn().map_err(|error| error.to_string())?;
         thread::sleep(Duration::from_micros(random.below(40_000)));
         let _killed = child.kill();
         let _reaped = child.wait();

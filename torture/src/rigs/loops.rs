@@ -12,12 +12,12 @@ pub(crate) const RIG: Rig = Rig {
     control: "the device's flush does nothing",
     missing: || lacking(true, true, &["losetup", "mount", "mkfs.ext4"]),
     run,
-    ci_cycles: 10,
+    ci_cycles: 20,
     control_cycles: 10,
 };
 
 /// Cuts of one device.
-const GENERATION: u64 = 8;
+const GENERATION: u64 = 5;
 
 fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
     let mut tally = Tally::default();
@@ -28,7 +28,7 @@ fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
             .place
             .fresh("loop")
             .map_err(|error| error.to_string())?;
-        let xfs = (number / GENERATION) % 3 == 1 && crate::place::has(Kind::Xfs.maker());
+        let xfs = (number / GENERATION) % 2 == 1 && crate::place::has(Kind::Xfs.maker());
         let kind = if xfs { Kind::Xfs } else { Kind::Ext4 };
         let device = Device::new(&directory, kind, context.config.is_some(), random.next())?;
         let launch = context.launch(&device.path().join("data"), &directory);

@@ -27,3 +27,7 @@ pub(crate) const ALL: &[Rig] = &[
     stop::RIG,
     damage::RIG,
 ];
+
+/// Those whose cycles may run beside each other in places of their own: they share nothing of the
+/// machine but its time, and no promise on time is judged.
+pub(crate) const DIVISIBLE: &[&str] = &["kill", "crashfs", "strace"];

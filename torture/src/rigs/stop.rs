@@ -14,7 +14,7 @@ pub(crate) const RIG: Rig = Rig {
     control: "SIGKILL is sent instead of SIGTERM",
     missing: nothing,
     run,
-    ci_cycles: 8,
+    ci_cycles: 20,
     control_cycles: 2,
 };
 

@@ -19,24 +19,30 @@ pub(crate) const RIG: Rig = Rig {
     control: "all syncs answer without having synced, on a disk that loses power",
     missing: || lacking(true, true, &["strace"]),
     run,
-    ci_cycles: 30,
+    ci_cycles: 300,
     control_cycles: 6,
 };
 
 /// Faults to one data directory.
 const GENERATION: u64 = 12;
-/// The calls that change the disk, and up to which call of a thread it is worth trying.
+/// The calls that change the disk, and the one that reads it at the start; up to which call of a
+/// thread it is worth trying.
 const CALLS: [(&str, u64); 9] = [
-    ("fdatasync", 120),
-    ("pwritev", 120),
-    ("fsync", 12),
+    ("fdatasync", 80),
+    ("pwritev", 80),
+    ("fsync", 10),
     ("openat", 40),
     ("fallocate", 6),
     ("renameat", 6),
-    ("unlinkat", 4),
-    ("mkdirat", 4),
-    ("pwrite64,ftruncate", 12),
+    ("unlinkat", 6),
+    ("mkdirat", 5),
+    ("pread64", 6),
 ];
+/// How long a server is watched whose call is still to come, and once it has come.
+const WATCHED: Duration = Duration::from_millis(1_000);
+const WATCHED_AFTER: Duration = Duration::from_millis(150);
+/// Refusals that are enough to see what a server does after a fault.
+const REFUSALS: u64 = 20;
 const FAULTS: [&str; 4] = ["error=EIO", "error=ENOSPC", "error=EROFS", "signal=SIGKILL"];
 
 fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
@@ -84,6 +90,12 @@ fn strace(calls: &str, fault: &str, out: Option<&std::path::Path>) -> Vec<OsStri
     words
 }
 
+/// How often a call was injected so far, as strace has told.
+fn injected(out: &std::path::Path) -> usize {
+    let told = fs::read_to_string(out).unwrap_or_default();
+    told.matches("INJECTED").count()
+}
+
 fn cycle(
     world: &mut World,
     directory: &std::path::Path,
@@ -110,22 +122,24 @@ fn cycle(
 
     let mut died = false;
     world.launch.wrapper = strace(calls, &spec, Some(&out));
-    let started = world.launch.start();
+    let started = world.launch();
     world.launch.wrapper.clear();
     match started {
         Ok(mut server) => {
             let load = world.load(server.address());
-            let oracle = std::sync::Arc::clone(&world.oracle);
-            let goal = oracle.acknowledged() + 400;
             let refusals = |load: &Load| {
                 [500, 503, 507]
                     .map(|status| load.meter.count(status))
                     .iter()
                     .sum::<u64>()
             };
-            let _enough = Load::wait(Duration::from_millis(1_500), || {
-                server.ended().is_some() || refusals(&load) > 30 || oracle.acknowledged() >= goal
-            });
+            let mut is_over =
+                || server.ended().is_some() || refusals(&load) > REFUSALS || injected(&out) > 0;
+            if Load::wait(WATCHED, &mut is_over) {
+                Load::wait(WATCHED_AFTER, || {
+                    server.ended().is_some() || refusals(&load) > REFUSALS
+                });
+            }
             let files_open = !calls.contains("openat");
             if server.ended().is_none() && refusals(&load) > 0 && files_open {
                 tally.count("refusing", 1.0);
@@ -159,10 +173,7 @@ fn cycle(
             }
         }
     }
-    let injected = fs::read_to_string(&out)
-        .unwrap_or_default()
-        .matches("INJECTED")
-        .count();
+    let injected = injected(&out);
     tally.count("injected", injected as f64);
     tally.count("cycles_hit", f64::from(u8::from(injected > 0 || died)));
     let _gone = fs::remove_file(&out);
