@@ -3,10 +3,12 @@
 #
 #   ./test.sh            all of it
 #   FUZZ_SECONDS=0 ./test.sh    without the fuzz runs
+#   TORTURE=0 ./test.sh         without the server on disks that fail
 set -euo pipefail
 cd "$(dirname "$0")"
 
 FUZZ_SECONDS="${FUZZ_SECONDS:-20}"
+TORTURE="${TORTURE:-1}"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 
 step() { printf '\n== %s\n' "$*"; }
@@ -18,6 +20,16 @@ need cc gcc
 need c++ g++
 need curl curl
 need kill procps
+# A rig of torture whose tools are missing is skipped, and says so; with these none is.
+if [ "$TORTURE" -ne 0 ]; then
+    export PATH="$PATH:/usr/sbin:/sbin"
+    need strace strace
+    need mkfs.xfs xfsprogs
+    need faketime faketime
+    need losetup mount
+    need setpriv util-linux
+    need mkfs.ext4 e2fsprogs
+fi
 if [ "${#packages[@]}" -gt 0 ]; then
     step "Installing ${packages[*]}"
     as_root=()
@@ -50,6 +62,7 @@ if [ "$FUZZ_SECONDS" -gt 0 ]; then cargo_tool cargo-fuzz; fi
 step "Format"
 cargo fmt --all --check
 cargo fmt --manifest-path fuzz/Cargo.toml --check
+cargo fmt --manifest-path torture/Cargo.toml --check
 
 step "Lints"
 cargo clippy --workspace --all-targets --quiet -- -D warnings
@@ -65,6 +78,16 @@ step "Planted faults"
 cargo clippy -p strandlog-engine --all-targets --features sabotage --quiet -- -D warnings
 # What the same checks say of the sound engine has been seen above.
 cargo nextest run -p strandlog-engine --features sabotage --test promises every_planted_fault
+
+if [ "$TORTURE" -ne 0 ]; then
+    step "Torture: the server on disks that fail"
+    # One target directory, so that what both packages need is built once.
+    export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+    cargo build --quiet --bin strandlog
+    cargo clippy --manifest-path torture/Cargo.toml --all-targets --quiet -- -D warnings
+    cargo test --manifest-path torture/Cargo.toml --quiet
+    cargo run --quiet --manifest-path torture/Cargo.toml -- ci --binary "$CARGO_TARGET_DIR/debug/strandlog"
+fi
 
 if [ "$FUZZ_SECONDS" -gt 0 ]; then
     for target in fuzz/targets/*.rs; do

@@ -17,6 +17,9 @@ use crate::sink::Sink;
 
 /// How long a client waits before it tries again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// How many events a consumer takes at a time, and one that acknowledges as often as it can.
+const CALM_EVENTS: u64 = 200;
+const EAGER_EVENTS: u64 = 3;
 /// Streams that producers share.
 const STREAMS: u64 = 5;
 
@@ -29,6 +32,8 @@ pub(crate) struct Shape {
     pub(crate) padding_max: u64,
     /// The most events of a batch.
     pub(crate) batch_max: u64,
+    /// Consumers. Those from the third on acknowledge after a few events each.
+    pub(crate) consumers: usize,
 }
 
 impl Default for Shape {
@@ -37,6 +42,7 @@ impl Default for Shape {
             producers: 8,
             padding_max: 700,
             batch_max: 6,
+            consumers: 2,
         }
     }
 }
@@ -71,13 +77,21 @@ struct Reader {
     lines: bool,
 }
 
+/// A consumer.
+#[derive(Debug)]
+struct Consumer {
+    name: String,
+    /// How many events it takes before it acknowledges them, at most.
+    events_max: u64,
+}
+
 /// All clients while they are not at work.
 #[derive(Debug)]
 pub(crate) struct Crew {
     shape: Shape,
     producers: Vec<Producer>,
     readers: Vec<Reader>,
-    consumers: Vec<String>,
+    consumers: Vec<Consumer>,
     /// Retries come with a key of their own: a fault on purpose, which makes duplicates.
     pub(crate) forgetful: bool,
 }
@@ -105,7 +119,20 @@ impl Crew {
                     lines: true,
                 },
             ],
-            consumers: vec!["first".to_owned(), "second".to_owned()],
+            consumers: (1..=shape.consumers)
+                .map(|number| Consumer {
+                    name: match number {
+                        1 => "first".to_owned(),
+                        2 => "second".to_owned(),
+                        number => format!("eager-{number}"),
+                    },
+                    events_max: if number > 2 {
+                        EAGER_EVENTS
+                    } else {
+                        CALM_EVENTS
+                    },
+                })
+                .collect(),
             forgetful: false,
         }
     }
@@ -172,7 +199,7 @@ pub(crate) struct Load {
     shared: Arc<Shared>,
     producers: Vec<JoinHandle<Producer>>,
     readers: Vec<JoinHandle<Reader>>,
-    consumers: Vec<JoinHandle<String>>,
+    consumers: Vec<JoinHandle<Consumer>>,
     /// What was answered.
     pub(crate) meter: Arc<Meter>,
 }
@@ -390,17 +417,18 @@ fn follow(shared: &Shared, mut reader: Reader) -> Reader {
     reader
 }
 
-fn consume(shared: &Shared, name: String) -> String {
+fn consume(shared: &Shared, consumer: Consumer) -> Consumer {
     let mut client = Client::new(shared.address);
     while !shared.readers_end.load(Ordering::SeqCst) {
-        if consume_once(shared, &mut client, &name).is_err() {
+        if consume_once(shared, &mut client, &consumer).is_err() {
             thread::sleep(RETRY_PAUSE);
         }
     }
-    name
+    consumer
 }
 
-fn consume_once(shared: &Shared, client: &mut Client, name: &str) -> std::io::Result<()> {
+fn consume_once(shared: &Shared, client: &mut Client, consumer: &Consumer) -> std::io::Result<()> {
+    let name = consumer.name.as_str();
     shared.sink.define(client)?;
     let mut place = shared.oracle.place(name);
     if !place.defined {
@@ -410,7 +438,7 @@ fn consume_once(shared: &Shared, client: &mut Client, name: &str) -> std::io::Re
     }
     // An acknowledgement without an answer may have moved the checkpoint or not.
     let mut after = None;
-    let last = native::consume(client, name, |event| {
+    let last = native::consume(client, name, consumer.events_max, |event| {
         let before = after.unwrap_or(event.id - 1);
         if after.is_none() && !(place.answered..=place.sent).contains(&before) {
             let (answered, sent) = (place.answered, place.sent);
@@ -430,5 +458,6 @@ fn consume_once(shared: &Shared, client: &mut Client, name: &str) -> std::io::Re
     native::acknowledge(client, name, last)?;
     place.answered = last;
     shared.oracle.set_place(name, place);
+    shared.oracle.count_move();
     Ok(())
 }

@@ -133,15 +133,16 @@ pub(crate) fn define(client: &mut Client, name: &str) -> io::Result<()> {
     .map(drop)
 }
 
-/// What is new to a consumer; the last id, 0 if there is nothing.
+/// What is new to a consumer, up to `limit` events; the last id, 0 if there is nothing.
 pub(crate) fn consume(
     client: &mut Client,
     name: &str,
+    limit: u64,
     mut seen: impl FnMut(Shown<'_>),
 ) -> io::Result<u64> {
     let answer = ok(client.send(Call {
         method: "GET",
-        path: &format!("{LOG}/consumers/{name}/events?limit=200"),
+        path: &format!("{LOG}/consumers/{name}/events?limit={limit}"),
         headers: &[("Prefer", "wait=1")],
         body: "",
     })?)?;

@@ -176,6 +176,7 @@ pub(crate) struct Oracle {
     /// The highest acknowledged id: what is published from here on comes after it.
     floor: AtomicU64,
     acknowledged: AtomicU64,
+    moves: AtomicU64,
 }
 
 /// An event without the parts that the server makes up.
@@ -200,6 +201,16 @@ impl Oracle {
     /// How many events were acknowledged.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// A consumer's acknowledgement was answered.
+    pub(crate) fn count_move(&self) {
+        self.moves.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How many acknowledgements of consumers were answered.
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::SeqCst)
     }
 
     /// A batch is acknowledged; `floor` is what [`floor`](Self::floor) was before it was first sent.

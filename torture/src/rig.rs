@@ -321,6 +321,7 @@ impl World {
         }
         tally.acknowledged += self.oracle.acknowledged();
         let (calls, successes) = self.sink.calls();
+        tally.count("checkpoints_moved", self.oracle.moves() as f64);
         tally.count("webhook_calls", calls as f64);
         tally.count(
             "webhook_calls_refused",

@@ -16,6 +16,8 @@ pub(crate) const RIG: Rig = Rig {
     control_cycles: 10,
 };
 
+/// Consumers: most of what is synced are their acknowledgements.
+const CONSUMERS: usize = 10;
 /// Cuts of one device.
 const GENERATION: u64 = 5;
 
@@ -31,8 +33,13 @@ fn run(context: &Context, slice: &Slice) -> Result<Tally, String> {
         let xfs = (number / GENERATION) % 2 == 1 && crate::place::has(Kind::Xfs.maker());
         let kind = if xfs { Kind::Xfs } else { Kind::Ext4 };
         let device = Device::new(&directory, kind, context.config.is_some(), random.next())?;
+        // The checkpoints' file is not written ahead, so its blocks become real with the syncs.
+        let shape = Shape {
+            consumers: CONSUMERS,
+            ..Shape::default()
+        };
         let launch = context.launch(&device.path().join("data"), &directory);
-        let mut world = World::new(launch, Shape::default(), &mut random);
+        let mut world = World::new(launch, shape, &mut random);
         for _ in 0..GENERATION {
             if !slice.goes_on(&tally) {
                 break;

@@ -39,7 +39,7 @@ const CALLS: [(&str, u64); 9] = [
     ("pread64", 6),
 ];
 /// How long a server is watched whose call is still to come, and once it has come.
-const WATCHED: Duration = Duration::from_millis(1_000);
+const WATCHED: Duration = Duration::from_millis(700);
 const WATCHED_AFTER: Duration = Duration::from_millis(150);
 /// Refusals that are enough to see what a server does after a fault.
 const REFUSALS: u64 = 20;
