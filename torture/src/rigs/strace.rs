@@ -38,6 +38,8 @@ const CALLS: [(&str, u64); 9] = [
     ("mkdirat", 5),
     ("pread64", 6),
 ];
+/// How many of a hundred faults are to come early.
+const EARLY_PERCENT: u64 = 75;
 /// How long a server is watched whose call is still to come, and once it has come.
 const WATCHED: Duration = Duration::from_millis(700);
 const WATCHED_AFTER: Duration = Duration::from_millis(150);
@@ -110,6 +112,18 @@ fn cycle(
         .get(random.below(FAULTS.len() as u64) as usize)
         .copied()
         .unwrap_or(FAULTS[0]);
+    // Directories are made once.
+    let (calls, last) = if calls == "mkdirat" && world.launch.data.exists() {
+        CALLS[0]
+    } else {
+        (calls, last)
+    };
+    // The late ones are seldom reached by a thread that others take the work from.
+    let last = if random.chance(EARLY_PERCENT) {
+        last.div_ceil(3)
+    } else {
+        last
+    };
     let when = random.between(1, last + 1);
     let on = if random.chance(40) && !fault.contains("KILL") {
         "+"
