@@ -5,7 +5,7 @@
 
 use crate::error::Damage;
 use crate::format::ALIGNMENT;
-use crate::format::batch::{BatchFault, BatchHeader, Chain, Mark};
+use crate::format::batch::{BatchFault, BatchHeader, Chain, HEADER_LEN, Mark};
 use crate::format::record::Record;
 use crate::format::segment::{Masks, SegmentHeader};
 use crate::segment::describe;
@@ -95,8 +95,10 @@ pub(crate) fn judge(
         });
     }
     let dirty_end = nonzero_end(bytes).max(chain.offset);
-    if let Some(proof) = proof_behind(bytes.get(..dirty_end).unwrap_or(bytes), masks, chain.offset)
-    {
+    // A header may end in zeros: those of its checksum.
+    let headers_end = dirty_end.saturating_add(HEADER_LEN);
+    let with_headers = bytes.get(..headers_end).unwrap_or(bytes);
+    if let Some(proof) = proof_behind(with_headers, masks, chain.offset) {
         return Err(lost(name, &chain, fault, &proof));
     }
     if mark == Some(Mark::Seal) && dirty_end > chain.offset {

@@ -398,3 +398,20 @@ pub(crate) fn old_batches() -> Result<u64, String> {
 fn old_batches_behind_a_cut_never_come_back() {
     old_batches().unwrap_or_else(|error| panic!("{error}"));
 }
+
+/// A checksum may end in a zero, and a mark in its checksum: the mark is proof all the same.
+#[test]
+fn a_mark_proves_damage_also_when_its_last_byte_is_zero() {
+    let ends_in_zero = (0..10_000).find_map(|seed| {
+        let disk = SimDisk::new();
+        let (log, _) = open(&disk, seed).unwrap();
+        append(&log, "s", &[b"acknowledged"]).unwrap();
+        log.close().unwrap();
+        let end = *batches(&disk, SEGMENT).last().unwrap();
+        (disk.read_file(SEGMENT)[end - 1] == 0).then_some(disk)
+    });
+    let disk = ends_in_zero.expect("one checksum in 256 ends in zero");
+    disk.flip_bit(SEGMENT, 4_096 + 48 + 20, 1);
+    let damage = refused(&disk);
+    assert_eq!(damage.first_id, Some(id(1)));
+}
