@@ -48,6 +48,7 @@ pub(crate) fn begin_segment(
         // the times before it.
         created_us: options.clock.now_us().max(recorded_at_us),
         proof_key: options.entropy.next_u64(),
+        reserved: 0,
     };
     tail::name_segment(
         storage,

@@ -154,6 +154,7 @@ fn write_file(
         first,
         created_us: shared.options.clock.now_us(),
         proof_key: shared.options.entropy.next_u64(),
+        reserved: 0,
     };
     crate::storage::write_all_at(&*file, 0, &[&header.encode()])?;
     let tail = Tail::new(

@@ -41,6 +41,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) created_us: u64,
     /// Random, for this segment only.
     pub(crate) proof_key: u64,
+    /// Means nothing, and is kept: the checksum covers it, and the chain of batches begins with that.
+    pub(crate) reserved: u32,
 }
 
 /// Why bytes are not a header that this code can use.
@@ -65,7 +67,7 @@ impl SegmentHeader {
         bytes.extend_from_slice(&self.first.get().to_le_bytes());
         bytes.extend_from_slice(&self.created_us.to_le_bytes());
         bytes.extend_from_slice(&self.proof_key.to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.reserved.to_le_bytes());
         debug_assert_eq!(bytes.len(), COVERED_LEN);
         let checksum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
@@ -92,11 +94,13 @@ impl SegmentHeader {
             let first = cursor.take_u64()?;
             let created_us = cursor.take_u64()?;
             let proof_key = cursor.take_u64()?;
-            let _reserved = cursor.take_u32()?;
+            let reserved = cursor.take_u32()?;
             let checksum = cursor.take_u32()?;
-            Some((kind, log_id, first, created_us, proof_key, checksum))
+            Some((
+                kind, log_id, first, created_us, proof_key, reserved, checksum,
+            ))
         })();
-        let (kind, log_id, first, created_us, proof_key, checksum) =
+        let (kind, log_id, first, created_us, proof_key, reserved, checksum) =
             fields.ok_or(HeaderFault::Damaged)?;
         if checksum != crc32fast::hash(covered) || cursor.rest().iter().any(|byte| *byte != 0) {
             return Err(HeaderFault::Damaged);
@@ -115,6 +119,7 @@ impl SegmentHeader {
             first: EventId::new(first).ok_or(HeaderFault::Impossible)?,
             created_us,
             proof_key,
+            reserved,
         })
     }
 
@@ -156,6 +161,7 @@ mod tests {
             first: EventId::FIRST,
             created_us: 3,
             proof_key: 4,
+            reserved: 0,
         }
     }
 
@@ -164,6 +170,19 @@ mod tests {
         let bytes = header().encode();
         assert_eq!(bytes.len(), HEADER_LEN);
         assert_eq!(SegmentHeader::decode(&bytes), Ok(header()));
+    }
+
+    #[test]
+    fn reserved_bytes_are_ignored_and_the_checksum_over_them_is_the_chains() {
+        let reserved = SegmentHeader {
+            reserved: 7,
+            ..header()
+        };
+        let bytes = reserved.encode();
+        let read = SegmentHeader::decode(&bytes).unwrap();
+        assert_eq!(read.first, header().first);
+        assert_eq!(bytes[60..64], read.checksum().to_le_bytes());
+        assert_ne!(read.checksum(), header().checksum());
     }
 
     #[test]
