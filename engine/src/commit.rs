@@ -729,7 +729,7 @@ struct EndWrites<'a>(&'a Shared);
 
 impl Drop for EndWrites<'_> {
     fn drop(&mut self) {
-        if !self.0.is_over() {
+        if !self.0.ends.is_over() {
             self.0
                 .end_writes(Health::Failed(Arc::from("the writer stopped")));
         }

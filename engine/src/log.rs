@@ -204,7 +204,7 @@ impl Log {
 
     /// Waits until the end is past `seen`.
     pub fn end_moved(&self, seen: EventId) -> EndMoved {
-        EndMoved::new(Arc::clone(self.shared()), seen)
+        EndMoved::new(Arc::clone(&self.shared().ends), seen)
     }
 
     /// One record, or `None` if the id has not been given out yet.

@@ -9,13 +9,14 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::batch::Batch;
 use crate::commit::{Request, Writer};
+use crate::ends::Ends;
 use crate::error::AppendError;
 use crate::options::{Options, Retention};
 use crate::position::EventId;
@@ -25,7 +26,6 @@ use crate::stats::Counters;
 use crate::storage::{DirectoryLock, NameTrouble, Storage, StorageFile};
 use crate::tags::TagIndex;
 use crate::upkeep::UpkeepSignal;
-use crate::waiters::Waiters;
 
 /// Whether a log takes writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
     pub(crate) segments: ArcSwap<SegmentList>,
     pub(crate) tags: Arc<TagIndex>,
     pub(crate) queue: Queue<Request>,
-    pub(crate) waiters: Waiters,
+    pub(crate) ends: Arc<Ends>,
     pub(crate) counters: Counters,
     pub(crate) upkeep: UpkeepSignal,
     /// The next segment, made ready ahead of need. Whoever makes, takes or names that file holds this
@@ -67,11 +67,7 @@ pub(crate) struct Shared {
     pub(crate) inline_writer: Mutex<Option<Writer>>,
     /// Given back when the log is closed.
     pub(crate) lock: Mutex<Option<DirectoryLock>>,
-    published: AtomicU64,
-    durable: AtomicU64,
     health: Mutex<Health>,
-    /// Whether health is `Failed` or `Closed`, for those who wait.
-    is_over: AtomicBool,
 }
 
 /// What [`Shared::new`] is made from.
@@ -109,30 +105,26 @@ impl Shared {
             segments: ArcSwap::from_pointee(segments),
             tags,
             queue: Queue::new(options.queue_len_max, options.queue_bytes_max),
-            waiters: Waiters::default(),
+            ends: Arc::new(Ends::new(end)),
             counters: Counters::default(),
             upkeep: UpkeepSignal::default(),
             prepared: Mutex::new(None),
             retention: Mutex::new(options.retention),
             inline_writer: Mutex::new(None),
             lock: Mutex::new(Some(lock)),
-            published: AtomicU64::new(end.get()),
-            durable: AtomicU64::new(end.get()),
             health: Mutex::new(Health::Writable),
-            is_over: AtomicBool::new(false),
             options,
         }
     }
 
     /// The published end.
     pub(crate) fn published(&self) -> EventId {
-        // Acquire: whatever the writer did before it published is visible to who sees the end.
-        EventId::new(self.published.load(Ordering::Acquire)).unwrap_or(EventId::FIRST)
+        self.ends.published()
     }
 
     /// The durable end.
     pub(crate) fn durable(&self) -> EventId {
-        EventId::new(self.durable.load(Ordering::Acquire)).unwrap_or(EventId::FIRST)
+        self.ends.durable()
     }
 
     /// The oldest id that is kept.
@@ -142,13 +134,12 @@ impl Shared {
 
     /// Makes everything below `end` readable, and tells who waits for it.
     pub(crate) fn publish(&self, end: EventId) {
-        self.published.store(end.get(), Ordering::Release);
-        self.waiters.wake_all();
+        self.ends.publish(end);
     }
 
     /// Notes that everything below `end` is durable.
     pub(crate) fn note_durable(&self, end: EventId) {
-        self.durable.store(end.get(), Ordering::Release);
+        self.ends.note_durable(end);
     }
 
     /// Sees to it that the tail's name is durable. What is made durable elsewhere on the word that
@@ -167,11 +158,6 @@ impl Shared {
             let why = format!("could not sync the directory of the log: {why}");
             self.end_writes(Health::Failed(Arc::from(why)));
         }
-    }
-
-    /// Whether the end will not move any more.
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -201,8 +187,7 @@ impl Shared {
             }
         }
         self.queue.close(&why);
-        self.is_over.store(true, Ordering::Release);
-        self.waiters.wake_all();
+        self.ends.finish();
         why
     }
 

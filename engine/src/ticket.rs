@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 /// The side that gives the answer, once. Dropping it instead tells the other side that there will be
 /// none, so that nobody waits for a thread that is gone.

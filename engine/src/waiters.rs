@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::ends::Ends;
 use crate::position::EventId;
-use crate::shared::Shared;
+use crate::sync::{Condvar, Mutex};
 
 /// Everybody who waits for the end to move.
 #[derive(Debug, Default)]
@@ -48,15 +47,15 @@ impl Waiters {
 /// log is closed or has failed, since it will not move any more.
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct EndMoved {
-    shared: Arc<Shared>,
+    ends: Arc<Ends>,
     seen: EventId,
     key: Option<u64>,
 }
 
 impl EndMoved {
-    pub(crate) fn new(shared: Arc<Shared>, seen: EventId) -> Self {
+    pub(crate) fn new(ends: Arc<Ends>, seen: EventId) -> Self {
         Self {
-            shared,
+            ends,
             seen,
             key: None,
         }
@@ -65,21 +64,21 @@ impl EndMoved {
     /// Blocks for at most `timeout`; gives the end as it is then.
     #[must_use]
     pub fn wait_timeout(self, timeout: Duration) -> EventId {
-        let mut state = self.shared.waiters.state.lock();
+        let mut state = self.ends.waiters.state.lock();
         if !self.is_over() {
             // The end moves before the lock is taken to wake: looking under the lock misses nothing.
             let _timed_out =
-                self.shared
+                self.ends
                     .waiters
                     .moved
                     .wait_while_for(&mut state, |_| !self.is_over(), timeout);
         }
         drop(state);
-        self.shared.published()
+        self.ends.published()
     }
 
     fn is_over(&self) -> bool {
-        self.shared.published() > self.seen || self.shared.is_over()
+        self.ends.published() > self.seen || self.ends.is_over()
     }
 }
 
@@ -88,8 +87,8 @@ impl Future for EndMoved {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<EventId> {
         if !self.is_over() {
-            let shared = Arc::clone(&self.shared);
-            let mut state = shared.waiters.state.lock();
+            let ends = Arc::clone(&self.ends);
+            let mut state = ends.waiters.state.lock();
             // Again under the lock: who moves the end wakes after that, also under the lock.
             if !self.is_over() {
                 let key = self.key.unwrap_or_else(|| {
@@ -101,7 +100,7 @@ impl Future for EndMoved {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(self.shared.published())
+        Poll::Ready(self.ends.published())
     }
 }
 
@@ -109,7 +108,7 @@ impl Drop for EndMoved {
     fn drop(&mut self) {
         // A reader that gives up must not leave its waker behind for as long as nothing is written.
         if let Some(key) = self.key {
-            self.shared.waiters.state.lock().wakers.remove(&key);
+            self.ends.waiters.state.lock().wakers.remove(&key);
         }
     }
 }
