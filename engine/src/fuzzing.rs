@@ -1,11 +1,17 @@
-//! The one door for the fuzz targets to what is not public: decoding.
+//! The one door for the fuzz targets to what is not public: decoding, and the decision where a log
+//! ends.
 //!
 //! Public so that `fuzz/`, a package of its own, can call it; of no use to anybody else.
 
-use crate::format::batch::{self, BatchHeader};
-use crate::format::segment::{Masks, SegmentHeader};
+mod repair;
+
+use crate::format::batch::{self, BatchHeader, Mark};
+use crate::format::segment::{HeaderFault, Masks, SegmentHeader};
 use crate::format::{index, record};
+use crate::recovery;
 use crate::tags::check_run;
+
+pub use repair::{Chaining, right_checksums};
 
 /// Decodes any bytes as each structure of FORMAT.md, once as they are and once with their checksums
 /// made right, for else nothing behind a checksum is ever reached.
@@ -21,8 +27,7 @@ pub fn decode(bytes: &[u8]) {
     for bytes in [bytes.to_vec(), with_checksum(bytes, 60, 0)] {
         if let Ok(header) = SegmentHeader::decode(&bytes) {
             let encoded = header.encode();
-            // The reserved field is covered by the checksum, and ignored.
-            assert_eq!(bytes.get(..56), encoded.get(..56), "a segment header");
+            assert_eq!(bytes.get(..64), encoded.get(..64), "a segment header");
         }
     }
     for bytes in [
@@ -40,6 +45,11 @@ pub fn decode(bytes: &[u8]) {
             assert!(len <= bytes.len() && record.body.len() < len, "a record");
             let tags_len: usize = record.tags().map(|(tag, _)| tag.len()).sum();
             assert!(tags_len < len, "the tags of a record");
+            assert_eq!(
+                record::checked_len(&bytes, MASKS.record, record.id),
+                Some(len),
+                "a scan takes what a read takes"
+            );
         }
     }
     for bytes in [bytes.to_vec(), with_checksum(bytes, covered, 0)] {
@@ -47,16 +57,102 @@ pub fn decode(bytes: &[u8]) {
             assert!(offsets.end <= bytes.len(), "an index");
         }
     }
-    let _checked = check_run("00000000000000000001-00000000000000000003.0.tags", bytes);
+    let run = "00000000000000000001-00000000000000000003.0.tags";
+    let _checked = check_run(run, bytes);
+    let mut repaired = bytes.to_vec();
+    right_checksums(run, &mut repaired, Chaining::Kept);
+    let _checked = check_run(run, &repaired);
 }
 
 /// The bytes with the checksum of the first `covered` of them behind those.
 fn with_checksum(bytes: &[u8], covered: usize, mask: u32) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
-    if let Some((covered, rest)) = bytes.split_at_mut_checked(covered)
-        && let Some(place) = rest.first_chunk_mut::<4>()
-    {
-        *place = (crc32fast::hash(covered) ^ mask).to_le_bytes();
-    }
+    repair::put_checksum(&mut bytes, covered, mask);
     bytes
+}
+
+/// What the bytes of a tail, or of a checkpoint log, are taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// There is no whole header of a version that is known.
+    NoHeader,
+    /// The header is of this version, which a later program wrote.
+    Newer(u32),
+    /// What was durable once is gone.
+    Damaged,
+    /// The log ends in it.
+    Ends(Ended),
+}
+
+/// Where and how a log ends in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Behind the last valid batch.
+    pub offset: usize,
+    /// The id of the next record.
+    pub next_id: u64,
+    /// The time of the last record.
+    pub recorded_at_us: u64,
+    /// The highest `synced to`.
+    pub synced_to: u64,
+    /// The flags of the last valid batch, if it is a mark.
+    pub mark: Option<u32>,
+    /// Behind the last byte that is not zero, and not before `offset`.
+    pub dirty_end: usize,
+    /// Everything before the end.
+    pub records: Vec<Found>,
+}
+
+/// A record, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where it begins in the file.
+    pub offset: usize,
+    /// Its id.
+    pub id: u64,
+    /// When it was taken.
+    pub recorded_at_us: u64,
+    /// Its tags, each with its rank.
+    pub tags: Vec<(Vec<u8>, u64)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Takes any bytes for a tail, as an open does.
+#[must_use]
+pub fn judge(bytes: &[u8]) -> Judgement {
+    let header = match SegmentHeader::decode(bytes) {
+        Ok(header) => header,
+        Err(HeaderFault::Newer(version)) => return Judgement::Newer(version),
+        Err(HeaderFault::Damaged | HeaderFault::Impossible) => return Judgement::NoHeader,
+    };
+    let mut records = Vec::new();
+    let judged = recovery::judge("a tail", bytes, &header, |offset, record| {
+        records.push(Found {
+            offset,
+            id: record.id.get(),
+            recorded_at_us: record.recorded_at_us,
+            tags: record
+                .tags()
+                .map(|(tag, rank)| (tag.to_vec(), rank))
+                .collect(),
+            body: record.body.to_vec(),
+        });
+    });
+    let Ok(ending) = judged else {
+        return Judgement::Damaged;
+    };
+    Judgement::Ends(Ended {
+        offset: ending.chain.offset,
+        next_id: ending.chain.next.get(),
+        recorded_at_us: ending.chain.recorded_at_us,
+        synced_to: ending.chain.synced_to,
+        mark: ending.mark.map(|mark| match mark {
+            Mark::Synced => 0,
+            Mark::Clean => 1,
+            Mark::Seal => 2,
+        }),
+        dirty_end: ending.dirty_end,
+        records,
+    })
 }

@@ -55,7 +55,7 @@ pub(crate) use index::TagIndex;
 pub(crate) use memory::MemoryTags;
 pub use query::Query;
 pub(crate) use query::QueryIds;
-pub(crate) use run::check_run;
+pub(crate) use run::{check_run, repair_run};
 pub(crate) use view::TagView;
 pub(crate) use writer::TagWriter;
 

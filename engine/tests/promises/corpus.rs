@@ -4,10 +4,18 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::picture::small_log;
-use super::support::contents;
+use super::support::{Chance, contents};
 
+#[path = "../../../fuzz/checks/derived.rs"]
+mod derived;
+#[path = "../../../fuzz/checks/model.rs"]
+mod model;
 #[path = "../../../fuzz/checks/recover.rs"]
 mod recover;
+#[path = "../../../fuzz/checks/reference.rs"]
+mod reference;
+#[path = "../../../fuzz/checks/segment.rs"]
+mod segment;
 
 fn corpus(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../fuzz/corpus/{target}"))
@@ -33,6 +41,21 @@ fn any_bytes_decode_or_are_refused() {
 #[test]
 fn any_files_open_or_are_refused_twice_the_same() {
     replay("recover", recover::check);
+}
+
+#[test]
+fn two_implementations_of_the_format_judge_a_tail_alike() {
+    replay("segment", segment::check);
+}
+
+#[test]
+fn a_derived_file_of_any_bytes_stops_nothing_and_forges_nothing() {
+    replay("derived", derived::check);
+}
+
+#[test]
+fn whatever_is_done_to_a_log_it_is_what_a_list_would_be() {
+    replay("model", model::check);
 }
 
 /// With STRANDLOG_TEST_WRITE=1 the seeds of the corpora are written anew, from a small log.
@@ -78,4 +101,56 @@ fn the_seeds_of_the_corpora_are_the_files_of_a_small_log() {
     fs::write(corpus("recover").join("whole"), whole).unwrap();
     fs::write(corpus("recover").join("segments"), segments).unwrap();
     fs::write(corpus("recover").join("foreign"), [7, 0, 0]).unwrap();
+    write_seeds_of_segments();
+    write_seeds_of_derived_files();
+    write_seeds_of_stories();
+}
+
+/// The used part of each segment, as it is and with checksums to be made right; and with batches
+/// behind a hole.
+fn write_seeds_of_segments() {
+    for (name, bytes) in contents(&small_log()) {
+        if name.ends_with(".tags") || name.ends_with(".idx") {
+            continue;
+        }
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        let used = &bytes[4_096..used];
+        let (front, back) = used.split_at(used.len().min(240));
+        for (flags, holes) in [(8, 0), (11, 0), (12, 0), (11, 64), (9, 4_096)] {
+            let mut input = vec![flags];
+            input.extend_from_slice(&bytes[..64]);
+            input.extend_from_slice(front);
+            input.resize(input.len() + holes, 0);
+            input.extend_from_slice(&back[..back.len().min(400)]);
+            fs::write(
+                corpus("segment").join(format!("{name}.{flags}.{holes}")),
+                input,
+            )
+            .unwrap();
+        }
+    }
+}
+
+/// Each file as it is, without its end, and with a part of another one.
+fn write_seeds_of_derived_files() {
+    for (number, (name, bytes)) in (0_u8..).zip(derived::changed()) {
+        for (flags, kept) in [(8, bytes.len()), (5, bytes.len() - 100), (15, 64)] {
+            let mut input = vec![flags, number];
+            input.extend_from_slice(&u16::try_from(kept).unwrap().to_le_bytes());
+            let end = (kept + 300).min(bytes.len());
+            input.extend_from_slice(&bytes[kept..end]);
+            fs::write(corpus("derived").join(format!("{name}.{flags}")), input).unwrap();
+        }
+    }
+}
+
+fn write_seeds_of_stories() {
+    for seed in 0..6 {
+        let chance = Chance::new(seed);
+        let len = 2 + 5 * (10 + seed * 15);
+        let input: Vec<u8> = (0..len)
+            .map(|_| u8::try_from(chance.below(256)).unwrap())
+            .collect();
+        fs::write(corpus("model").join(format!("chance-{seed}")), input).unwrap();
+    }
 }

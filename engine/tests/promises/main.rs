@@ -26,6 +26,7 @@ mod recovery;
 mod retention;
 #[cfg(feature = "sabotage")]
 mod sabotage;
+mod steps;
 mod story;
 mod support;
 mod trouble;

@@ -22,6 +22,7 @@ mod name;
 mod node;
 mod page;
 mod pages;
+mod repair;
 mod scan;
 mod tag_page;
 mod writer;
@@ -35,6 +36,7 @@ pub(crate) use check::check_run;
 pub(crate) use entry::{Entry, EntryIds};
 pub(crate) use image::{Image, Want};
 pub(crate) use name::{RunName, TEMPORARY_SUFFIX};
+pub(crate) use repair::repair_run;
 pub(crate) use scan::TagScan;
 pub(crate) use writer::RunWriter;
 
