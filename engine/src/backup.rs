@@ -126,7 +126,7 @@ impl From<io::Error> for BackupError {
 /// The log may be open and written to meanwhile: whatever it had acknowledged as durable before the
 /// call is in the copy, as a prefix of the log with all its checkpoints, and some of what came later may
 /// be. Segments that an earlier call has copied whole are not read again, so damage that has come to
-/// them since does not reach the copy. What retention has removed from the log is removed from the
+/// them since does not reach the copy; what the copy has of a segment that is damaged is never replaced. What retention has removed from the log is removed from the
 /// copy. Every record is checked while it is copied: damage in a sealed segment is reported and copied
 /// as it is, for the rest of the segment is still worth having.
 ///
@@ -170,6 +170,8 @@ pub fn backup(
 struct Files {
     /// File lengths by first id.
     segments: BTreeMap<EventId, u64>,
+    /// What segments are known to have lost, by their first ids.
+    losses: BTreeMap<EventId, u64>,
     /// The checkpoint logs, by number.
     checkpoints: BTreeMap<EventId, u64>,
     /// What is derived from the segments, with its length.
@@ -195,7 +197,10 @@ impl Files {
                 FileName::Index(_) | FileName::Run => {
                     files.derived.insert(entry.name, len);
                 }
-                FileName::Lock | FileName::Temporary => {}
+                FileName::Losses(first) => {
+                    files.losses.insert(first, len);
+                }
+                FileName::Lock | FileName::Temporary | FileName::SetAside => {}
                 FileName::Foreign => foreign = Some(entry.name),
             }
         }
@@ -208,6 +213,7 @@ impl Files {
 
     fn len(&self) -> u64 {
         let lens = self.segments.values().chain(self.checkpoints.values());
+        let lens = lens.chain(self.losses.values());
         lens.chain(self.derived.values()).sum()
     }
 }
@@ -250,6 +256,7 @@ impl Copy<'_> {
             self.sealed(segment, len, &source, &kept)?;
         }
         self.tail(tail)?;
+        self.losses(&source)?;
         self.derived(&source, &kept)?;
         if let Some((number, file)) = checkpoints {
             self.put(&names::checkpoints(number), &file)?;
@@ -288,8 +295,14 @@ impl Copy<'_> {
                 return Err(other());
             }
             // The last one may have been made anew in the source: it is copied again in any case.
-            if Some(segment) != last && self.header(self.from, segment)? != header {
-                return Err(other());
+            if Some(segment) == last {
+                continue;
+            }
+            match self.header(self.from, segment) {
+                Ok(found) if found != header => return Err(other()),
+                // What is damaged in the source is whole in the copy.
+                Ok(_) | Err(BackupError::Damaged(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -315,6 +328,7 @@ impl Copy<'_> {
         for &segment in kept.segments.range(..first).map(|(segment, _)| segment) {
             self.remove(&names::segment(segment))?;
             self.remove(&names::index(segment))?;
+            self.remove(&names::losses(segment))?;
             self.to.sync_names()?;
             self.report.removed += 1;
         }
@@ -337,10 +351,20 @@ impl Copy<'_> {
         }
         let name = names::segment(first);
         let bytes = self.map(&name)?;
-        let header = header_of(&name, &bytes, Some(first), SegmentKind::Events)?;
         let next = source.segments.range(first..).nth(1).map(|(next, _)| *next);
-        if let Some(damage) = damage_of(&name, &bytes, &header, next) {
-            self.report.damage.push(damage);
+        let damage = match header_of(&name, &bytes, Some(first), SegmentKind::Events) {
+            Ok(header) => damage_of(&name, &bytes, &header, next),
+            Err(BackupError::Damaged(damage)) => Some(damage),
+            Err(error) => return Err(error),
+        };
+        if let Some(damage) = damage {
+            // What the copy has of the segment may be what the source has lost of it.
+            if last == Some(first) {
+                return Err(BackupError::Damaged(damage));
+            }
+            if !source.losses.contains_key(&first) {
+                self.report.damage.push(damage);
+            }
         }
         self.put(&name, &bytes)?;
         self.report.copied += 1;
@@ -385,6 +409,26 @@ impl Copy<'_> {
             }
         }
         Err(BackupError::Moving)
+    }
+
+    /// What is known to be lost, of the segments that lack it in the copy, too: one that was copied
+    /// before it was damaged has lost nothing.
+    fn losses(&mut self, source: &Files) -> Result<(), BackupError> {
+        for (&first, &len) in &source.losses {
+            let segment = names::segment(first);
+            let file = self.to.open(&segment, Access::Read)?;
+            file.freeze(file.len());
+            let bytes = file.frozen()?;
+            let header = header_of(&segment, &bytes, Some(first), SegmentKind::Events)?;
+            let next = source.segments.range(first..).nth(1).map(|(next, _)| *next);
+            if damage_of(&segment, &bytes, &header, next).is_some() {
+                let name = names::losses(first);
+                let bytes = self.map(&name)?;
+                self.put(&name, &bytes)?;
+            }
+            self.advance(len);
+        }
+        Ok(())
     }
 
     /// The index files and runs that are whole. What is missing of them is made anew when the copy is

@@ -314,6 +314,8 @@ impl Writer {
                 .shared
                 .tags
                 .view(condition.after.saturating_add(1), self.next.get())
+                // An event that is lost for good is no reason to refuse every condition for good.
+                .known_only()
                 .query(&condition.query, Direction::Backward, self.next.get() - 1)
                 .next_id();
             match last {

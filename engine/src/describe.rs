@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::format::batch::{self, BatchHeader, Mark};
 use crate::format::index;
+use crate::format::losses::{LossesFault, SegmentLosses};
 use crate::format::names::{self, FileName};
 use crate::format::record::{self, Record};
 use crate::format::segment::{HEADER_LEN, SegmentHeader, SegmentKind};
@@ -29,11 +30,11 @@ pub fn describe_file(
     let kind = names::parse(name);
     if matches!(
         kind,
-        FileName::Lock | FileName::Temporary | FileName::Foreign
+        FileName::Lock | FileName::SetAside | FileName::Temporary | FileName::Foreign
     ) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "not the name of a segment, index, run or checkpoint log",
+            "not the name of a segment, index, run, checkpoint log or record of losses",
         ));
     }
     let file = storage.open(name, Access::Read)?;
@@ -42,12 +43,38 @@ pub fn describe_file(
     match kind {
         FileName::Index(_) => describe_index(&bytes, out),
         FileName::Run => describe_run(name, &bytes, out),
+        FileName::Losses(_) => describe_losses(&bytes, out),
         FileName::Segment(_)
         | FileName::Checkpoints(_)
         | FileName::Lock
+        | FileName::SetAside
         | FileName::Temporary
         | FileName::Foreign => describe_batches(&bytes, out),
     }
+}
+
+fn describe_losses(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    let losses = match SegmentLosses::decode(bytes) {
+        Ok(losses) => losses,
+        Err(LossesFault::Damaged) => return writeln!(out, "record of losses: damaged"),
+        Err(LossesFault::Newer(version)) => {
+            return writeln!(out, "record of losses: of format version {version}");
+        }
+    };
+    let closed = match losses.cut {
+        0 => "sealed".to_owned(),
+        cut => format!("closed by a repair at offset {cut}"),
+    };
+    writeln!(
+        out,
+        "record of losses: of events {} to {}, {closed}",
+        losses.first,
+        losses.end.get() - 1
+    )?;
+    for (from, until) in &losses.ranges {
+        writeln!(out, "  lost: events {from} to {}", until.get() - 1)?;
+    }
+    Ok(())
 }
 
 fn describe_index(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {

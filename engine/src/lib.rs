@@ -73,14 +73,17 @@ mod error;
 mod format;
 pub mod fuzzing;
 mod log;
+mod losses;
 mod open;
 mod options;
 mod position;
 mod queue;
 mod records;
 mod recovery;
+mod repair;
 #[cfg(feature = "sabotage")]
 mod sabotage;
+mod salvage;
 mod scan;
 mod segment;
 mod shared;
@@ -110,6 +113,7 @@ pub use options::{
 pub use position::{Direction, EventId, NotAnEventId};
 pub use records::Records;
 pub use recovery::RecoveryReport;
+pub use repair::{LostEvents, RepairAct, RepairPlan, RepairReport, repair};
 #[cfg(feature = "sabotage")]
 pub use sabotage::Sabotage;
 pub use scan::{RawScan, Scan};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -59,6 +59,8 @@ pub struct LogDescription {
     pub segments: u64,
     /// Bytes of those files, space allocated ahead included.
     pub bytes: u64,
+    /// Events that are lost and known to be lost; see [`Log::losses`].
+    pub lost: u64,
     /// What retention is set to.
     pub retention: Retention,
     /// Whether the log takes writes.
@@ -304,8 +306,21 @@ impl Log {
         ask(&view).map_err(|error| index_error(shared, error))
     }
 
+    /// The events that are lost and known to be lost, oldest first: ids in closed ranges. A repair has
+    /// recorded them; reading one of them gives [`ReadError::Damaged`] with the whole range.
+    #[must_use]
+    pub fn losses(&self) -> Vec<RangeInclusive<EventId>> {
+        let shared = self.shared();
+        let first = shared.first();
+        let ranges = shared.losses.ranges().iter();
+        let kept = ranges.filter(|(_, until)| *until > first);
+        kept.filter_map(|(from, until)| Some((*from).max(first)..=EventId::new(until.get() - 1)?))
+            .collect()
+    }
+
     /// The first kept record that was taken at or after this time; the end if there is none. Costs
-    /// some twenty reads, since times never fall.
+    /// some twenty reads, since times never fall. When lost events were taken nobody knows: those
+    /// between an earlier record and a later one count as later.
     ///
     /// # Errors
     ///
@@ -315,13 +330,21 @@ impl Log {
         let (mut low, mut high) = (shared.first().get(), shared.published().get());
         while low < high {
             let middle = low + (high - low) / 2;
-            let Some(id) = EventId::new(middle) else {
+            let Some(mut id) = EventId::new(middle) else {
                 break;
             };
+            let gap = shared.losses.gap_of(id);
+            if let Some((from, until)) = gap {
+                if until.get() >= high {
+                    high = from.get().max(low);
+                    continue;
+                }
+                id = until;
+            }
             let records = match scan::read(shared, id) {
                 // Retention has been faster: what is gone was before.
                 Err(ReadError::Expired { first_id }) => {
-                    low = first_id.get().max(middle + 1);
+                    low = first_id.get().max(id.get() + 1);
                     continue;
                 }
                 read => read?,
@@ -330,9 +353,9 @@ impl Log {
                 .get(0)
                 .is_some_and(|record| record.recorded_at_us < recorded_at_us);
             if is_before {
-                low = middle + 1;
+                low = id.get() + 1;
             } else {
-                high = middle;
+                high = gap.map_or(middle, |(from, _)| from.get().max(low));
             }
         }
         Ok(EventId::new(low).unwrap_or(EventId::FIRST))
@@ -411,6 +434,7 @@ impl Log {
             durable_end: shared.durable(),
             segments: list.segments().len() as u64,
             bytes: list.segments().iter().map(Segment::file_len).sum(),
+            lost: self.losses().iter().map(count).sum(),
             retention: *shared.retention.lock(),
             health: shared.health(),
         }
@@ -467,6 +491,10 @@ impl Drop for Inner {
         // Nobody is left to hear of a failure; the next open judges what is on disk anyway.
         let _outcome = self.close();
     }
+}
+
+fn count(ids: &RangeInclusive<EventId>) -> u64 {
+    ids.end().get() - ids.start().get() + 1
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

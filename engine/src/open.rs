@@ -2,6 +2,7 @@
 //!
 //! First everything is read and judged; only when nothing speaks against it is anything changed.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::format::batch::Mark;
 use crate::format::names::{self, FileName};
 use crate::format::record;
 use crate::format::segment::{HEADER_LEN, HeaderFault, SegmentHeader, SegmentKind, VERSION};
+use crate::losses::{self, Losses};
 use crate::options::{Background, Options, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
 use crate::position::EventId;
 use crate::recovery::{self, Ending, RecoveryReport};
@@ -44,6 +46,8 @@ struct Listing {
     /// First ids and file lengths, ascending.
     segments: Vec<(EventId, u64)>,
     indexed: Vec<EventId>,
+    /// Segments with a record of losses.
+    with_losses: Vec<EventId>,
     temporary: Vec<String>,
     foreign: Option<String>,
     has_derived: bool,
@@ -83,6 +87,16 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Opened
     listing.refuse_foreign()?;
     match listing.segments.last().copied() {
         Some((first, _)) => {
+            if listing.with_losses.contains(&first) {
+                // Repair names a new tail last.
+                return Err(OpenError::Damaged(Damage {
+                    file: names::losses(first),
+                    offset: 0,
+                    first_id: None,
+                    last_id: None,
+                    what: "a repair of the newest segment was not finished".to_owned(),
+                }));
+            }
             let tail = find_tail(&storage, first)?;
             let place = Place {
                 storage,
@@ -136,7 +150,13 @@ fn list(storage: &Arc<dyn Storage>) -> Result<Listing, OpenError> {
                 listing.indexed.push(first);
                 listing.has_derived = true;
             }
-            FileName::Run | FileName::Checkpoints(_) => listing.has_derived = true,
+            FileName::Losses(first) => {
+                listing.with_losses.push(first);
+                listing.has_derived = true;
+            }
+            FileName::Run | FileName::Checkpoints(_) | FileName::SetAside => {
+                listing.has_derived = true;
+            }
             FileName::Temporary => listing.temporary.push(entry.name),
             FileName::Foreign => listing.foreign = Some(entry.name),
         }
@@ -162,6 +182,16 @@ impl Listing {
         firsts.is_ok()
     }
 
+    /// What is recorded as lost.
+    fn losses(&self, storage: &Arc<dyn Storage>, log_id: [u8; 16]) -> Result<Losses, OpenError> {
+        let mut files = BTreeMap::new();
+        for first in self.with_losses.iter().filter(|it| self.has_segment(**it)) {
+            files.insert(*first, losses::load(storage, *first, Some(log_id))?);
+        }
+        let firsts: Vec<EventId> = self.segments.iter().map(|(first, _)| *first).collect();
+        Ok(Losses::new(&files, &firsts))
+    }
+
     /// Removes what is not part of the log (any more), and the indexes of segments that are not.
     fn remove_leftovers(&self, storage: &Arc<dyn Storage>) -> io::Result<()> {
         for name in &self.temporary {
@@ -182,6 +212,11 @@ impl Listing {
         for first in &self.indexed {
             if !self.has_segment(*first) {
                 storage.remove(&names::index(*first))?;
+            }
+        }
+        for first in &self.with_losses {
+            if !self.has_segment(*first) {
+                storage.remove(&names::losses(*first))?;
             }
         }
         Ok(())
@@ -254,6 +289,7 @@ fn open_existing(
     // A tail without records knows the time of the last one before it by its header.
     let recorded_at_us = ending.chain.recorded_at_us.max(header.created_us);
     let salt = new_salt(&options);
+    let losses = listing.losses(&storage, log_id)?;
     // The checkpoints can still refuse the open, so they come before anything is changed; what they
     // mend is their own file, which is theirs to mend whatever becomes of the log.
     let checkpoints = checkpoint::load(&storage, log_id, end, salt)?;
@@ -263,6 +299,7 @@ fn open_existing(
         rewritten_len: ending.chain.offset as u64 - ending.chain.synced_to,
         tail_records: places.len() as u64,
         segments_reindexed: 0,
+        lost_records: losses.count(),
     };
     #[cfg(feature = "sabotage")]
     let ending = crate::sabotage::taken_for_settled(&options, ending);
@@ -272,18 +309,14 @@ fn open_existing(
     file.freeze(chain.offset as u64);
 
     let is_sealed = ending.mark == Some(Mark::Seal);
-    let mut sealed = sealed_segments(listing, log_id, end, is_sealed);
-    let spans: Vec<Span> = sealed
-        .iter()
-        .map(|segment| Span {
-            first: segment.first.get(),
-            end: segment.end.get(),
-        })
-        .collect();
     let active_first = if is_sealed { end } else { header.first };
-    let tags = Arc::new(TagIndex::open(
+    let spans = spans(listing, active_first);
+    let lost = spans.iter().flat_map(|span| losses.within(*span)).collect();
+    let mut sealed = sealed_segments(listing, log_id, &spans, &losses);
+    let tags = Arc::new(TagIndex::open_with_gaps(
         Arc::clone(&storage),
         &spans,
+        lost,
         active_first.get(),
     )?);
     let mut tag_writer = TagWriter::new(Arc::clone(&tags));
@@ -335,6 +368,7 @@ fn open_existing(
         options,
         log_id,
         segments: SegmentList::new(segments),
+        losses,
         tags,
         lock,
         end,
@@ -362,25 +396,27 @@ fn open_existing(
     })
 }
 
-/// The segments before the tail, and the tail itself if it is sealed.
+/// The ids of the segments before the tail, and of the tail itself if it is sealed.
+fn spans(listing: &Listing, active_first: EventId) -> Vec<Span> {
+    let firsts = listing.segments.iter().map(|(first, _)| first.get());
+    let ends = firsts.clone().skip(1).chain([active_first.get()]);
+    let spans = firsts.zip(ends).map(|(first, end)| Span { first, end });
+    spans.filter(|span| !span.is_empty()).collect()
+}
+
+/// The sealed segments with these ids. One whose last records are lost ends before them.
 fn sealed_segments(
     listing: &Listing,
     log_id: [u8; 16],
-    end: EventId,
-    is_tail_sealed: bool,
+    spans: &[Span],
+    losses: &Losses,
 ) -> Vec<SealedSegment> {
-    let ends = listing
-        .segments
-        .iter()
-        .skip(1)
-        .map(|(first, _)| *first)
-        .chain(is_tail_sealed.then_some(end));
-    listing
-        .segments
-        .iter()
-        .zip(ends)
-        .map(|((first, len), end)| SealedSegment::new(*first, end, *len, log_id))
-        .collect()
+    let sealed = listing.segments.iter().zip(spans);
+    let sealed = sealed.filter_map(|((first, len), span)| {
+        let end = losses.trimmed_end(*first, EventId::new(span.end)?);
+        Some(SealedSegment::new(*first, end, *len, log_id))
+    });
+    sealed.collect()
 }
 
 /// Enters the tail's records into the indexes in memory.
@@ -434,6 +470,7 @@ fn begin(place: Place, options: Options, listing: &Listing) -> Result<Opened, Op
         options,
         log_id,
         segments: SegmentList::new(vec![Segment::Active(active.clone())]),
+        losses: Losses::default(),
         tags,
         lock,
         end,

@@ -24,6 +24,8 @@ pub struct RecoveryReport {
     pub tail_records: u64,
     /// Sealed segments whose part of the tag index had to be rebuilt.
     pub segments_reindexed: u64,
+    /// Events that an earlier repair has recorded as lost.
+    pub lost_records: u64,
 }
 
 /// Where a file ends, and in which state.
@@ -101,16 +103,8 @@ pub(crate) fn judge(
     if let Some(proof) = proof_behind(with_headers, masks, chain.offset) {
         return Err(lost(name, &chain, fault, &proof));
     }
-    if mark == Some(Mark::Seal) && dirty_end > chain.offset {
-        // Nothing is ever written behind a seal, not even by a torn write.
-        return Err(Damage {
-            file: name.to_owned(),
-            offset: chain.offset as u64,
-            first_id: None,
-            last_id: None,
-            what: "there are bytes behind the seal of the segment".to_owned(),
-        });
-    }
+    // Bytes behind a seal prove nothing: they may be of a torn write that an earlier recovery has
+    // zeroed, by a sync that failed; the page cache showed zeros from then on, and the disk did not.
     Ok(Ending {
         chain,
         mark,
@@ -122,7 +116,7 @@ pub(crate) fn judge(
 /// Whether the file has lost its end. It has had its full length since before the first batch, and
 /// every batch left room behind it: neither a batch that reaches beyond the end nor one without that
 /// room can be the doing of a torn write.
-fn is_truncated(bytes: &[u8], masks: Masks, end: usize, records_end: usize) -> bool {
+pub(crate) fn is_truncated(bytes: &[u8], masks: Masks, end: usize, records_end: usize) -> bool {
     let rest = bytes.get(end..).unwrap_or_default();
     let reaches_beyond = BatchHeader::decode(rest, masks)
         .is_some_and(|(header, _)| header.len as usize > rest.len());
@@ -130,7 +124,7 @@ fn is_truncated(bytes: &[u8], masks: Masks, end: usize, records_end: usize) -> b
 }
 
 /// The offset behind the last byte that is not zero.
-fn nonzero_end(bytes: &[u8]) -> usize {
+pub(crate) fn nonzero_end(bytes: &[u8]) -> usize {
     const ZEROS: [u8; 4_096] = [0; 4_096];
     let mut end = bytes.len();
     // Most of a tail is unused space: whole blocks compare at the speed of memory.

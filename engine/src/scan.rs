@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::ReadError;
-use crate::format::piece;
+use crate::format::{names, piece};
 use crate::position::{Direction, EventId};
 use crate::records::Records;
-use crate::segment::{Budget, SegmentView};
+use crate::segment::{Budget, Segment, SegmentList, SegmentView};
 use crate::shared::Shared;
 use crate::tags::{Query, QueryIds, TagError};
 
@@ -96,7 +96,9 @@ impl Scan {
             (None, Direction::Backward) => {
                 let last = EventId::new(self.left.end.get() - 1).unwrap_or(EventId::FIRST);
                 let (view, _) = self.segment_from(last)?;
+                let behind_gap = self.shared.losses.end_before(self.left.end);
                 let from = self.left.start.max(view.header.first);
+                let from = behind_gap.map_or(from, |behind| from.max(behind));
                 self.left.end = view
                     .run_back(from, self.left.end, &mut budget, &mut records)
                     .map_err(ReadError::Damaged)?;
@@ -228,6 +230,17 @@ impl RawScan {
     }
 }
 
+/// What a reader is told of an id that is lost and known to be lost, with all the ids of its gap; so
+/// it need not be told of each.
+fn refuse_lost(shared: &Shared, list: &SegmentList, id: EventId) -> Result<(), ReadError> {
+    let Some((from, until)) = shared.losses.gap_of(id) else {
+        return Ok(());
+    };
+    let segment = list.find(id).map_or(id, Segment::first);
+    let file = names::segment(segment);
+    Err(ReadError::Damaged(shared.losses.damage(file, from..until)))
+}
+
 /// The part of `range` that can be read now.
 fn clip(shared: &Shared, range: Range<EventId>) -> Result<Range<EventId>, ReadError> {
     let end = range.end.min(shared.published());
@@ -249,7 +262,11 @@ fn segment_from(
             first_id: list.first(),
         });
     };
+    refuse_lost(shared, &list, id)?;
     let end = list.end_of(id, until.min(shared.published()));
+    // What was cut may still lie behind the records that count.
+    let gap = shared.losses.next_from(id);
+    let end = gap.map_or(end, |gap| end.min(gap));
     #[cfg(feature = "sabotage")]
     let is_trusting = shared.options.has(crate::Sabotage::ChecksumIgnored);
     match segment.view(&shared.storage, end) {

@@ -18,6 +18,7 @@ use crate::batch::Batch;
 use crate::commit::{Request, Writer};
 use crate::ends::Ends;
 use crate::error::AppendError;
+use crate::losses::Losses;
 use crate::options::{Options, Retention};
 use crate::position::EventId;
 use crate::queue::Queue;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) log_id: [u8; 16],
     pub(crate) segments: ArcSwap<SegmentList>,
+    /// Events that are lost and known to be lost.
+    pub(crate) losses: Losses,
     pub(crate) tags: Arc<TagIndex>,
     pub(crate) queue: Queue<Request>,
     pub(crate) ends: Arc<Ends>,
@@ -78,6 +81,7 @@ pub(crate) struct Parts {
     pub(crate) options: Options,
     pub(crate) log_id: [u8; 16],
     pub(crate) segments: SegmentList,
+    pub(crate) losses: Losses,
     pub(crate) tags: Arc<TagIndex>,
     pub(crate) lock: DirectoryLock,
     /// The end that recovery found; all below it is durable.
@@ -93,6 +97,7 @@ impl Shared {
             options,
             log_id,
             segments,
+            losses,
             tags,
             lock,
             end,
@@ -103,6 +108,7 @@ impl Shared {
             is_tail_unnamed: AtomicBool::new(is_tail_unnamed),
             log_id,
             segments: ArcSwap::from_pointee(segments),
+            losses,
             tags,
             queue: Queue::new(options.queue_len_max, options.queue_bytes_max),
             ends: Arc::new(Ends::new(end)),

@@ -278,7 +278,7 @@ fn reindex_segment(shared: &Shared, span: Span) -> Result<(), UpkeepError> {
         return Err(UpkeepError);
     };
     let view = sealed.view(&shared.storage)?;
-    shared.tags.provide(span, tags_of(view)?);
+    shared.tags.provide(span, tags_of(view, span)?);
     shared.counters.segments_reindexed.add(1);
     Ok(())
 }
@@ -325,6 +325,7 @@ fn index(shared: &Shared) -> Result<(), UpkeepError> {
     for segment in shared.segments.load().segments() {
         if let Segment::Sealed(sealed) = segment
             && sealed.take_index_trouble()
+            && sealed.end > sealed.first
         {
             shared.note_unindexed(sealed.first);
         }
@@ -341,6 +342,8 @@ fn index(shared: &Shared) -> Result<(), UpkeepError> {
             Segment::Sealed(_) | Segment::Active(_) => None,
         });
         if let Some(sealed) = sealed
+            // One that has lost all its records needs no index.
+            && sealed.end > sealed.first
             && let Err(error) = write_index(shared, sealed)
         {
             shared.note_unindexed(first);
@@ -377,7 +380,11 @@ fn write_index(shared: &Shared, sealed: &SealedSegment) -> Result<(), UpkeepErro
 }
 
 /// Writes a derived file so that it is either whole or absent after a crash.
-fn write_derived(storage: &Arc<dyn Storage>, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_derived(
+    storage: &Arc<dyn Storage>,
+    name: &str,
+    bytes: &[u8],
+) -> io::Result<()> {
     let temporary = format!("{name}.tmp");
     match storage.remove(&temporary) {
         Ok(()) => {}
@@ -395,18 +402,19 @@ fn write_derived(storage: &Arc<dyn Storage>, name: &str, bytes: &[u8]) -> io::Re
     storage.sync_names()
 }
 
-/// The tags of a whole segment, from its records.
-pub(crate) fn tags_of(view: &SegmentView) -> Result<MemoryTags, ReadError> {
-    let mut tags = MemoryTags::new(view.header.first.get());
-    let mut from = view.header.first;
-    while from < view.end {
+/// The tags of a whole segment, or of a part of one between gaps, from its records.
+pub(crate) fn tags_of(view: &SegmentView, span: Span) -> Result<MemoryTags, ReadError> {
+    let mut tags = MemoryTags::new(span.first);
+    let mut from = EventId::new(span.first).unwrap_or(view.header.first);
+    let until = EventId::new(span.end).unwrap_or(view.end);
+    while from < until {
         let mut records = Records::default();
         let mut budget = Budget {
             records: usize::MAX,
             bytes: REINDEX_STEP_LEN,
         };
         from = view
-            .run(from, view.end, &mut budget, &mut records)
+            .run(from, until, &mut budget, &mut records)
             .map_err(ReadError::Damaged)?;
         for record in records.iter() {
             for (tag, rank) in record.tags() {
@@ -515,6 +523,7 @@ fn finish_removal(shared: &Shared) -> io::Result<()> {
     for first in departed {
         remove_if_there(shared, &names::leaving(first))?;
         remove_if_there(shared, &names::index(first))?;
+        remove_if_there(shared, &names::losses(first))?;
         let mut state = shared.upkeep.state.lock();
         state.departed.retain(|other| *other != first);
     }

@@ -1,20 +1,20 @@
 //! Checking every byte of a log that is not open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
 use crate::checkpoint;
 use crate::error::{Damage, OpenError};
-use crate::format::ALIGNMENT;
-use crate::format::batch::{BatchFault, BatchHeader, Chain, Mark};
+use crate::format::batch::Chain;
 use crate::format::index;
+use crate::format::losses::SegmentLosses;
 use crate::format::names::{self, FileName};
-use crate::format::record;
 use crate::format::segment::{HeaderFault, SegmentHeader, SegmentKind, VERSION};
+use crate::losses::{self, Losses};
 use crate::position::EventId;
 use crate::recovery;
-use crate::segment::describe;
+use crate::salvage::{Fault, Place, examine, proven_to};
 use crate::storage::{Access, Storage};
 use crate::tags::check_run;
 
@@ -34,10 +34,17 @@ pub struct VerifyReport {
     pub last: Option<EventId>,
     /// What is lost or wrong in the log itself, oldest first.
     pub damage: Vec<Damage>,
+    /// What is lost and known to be lost, since a repair has recorded it, oldest first. It is no
+    /// damage: the log does all it can without these events.
+    pub losses: Vec<Damage>,
     /// What is wrong in derived files. Nothing is lost: they are rebuilt.
     pub derived: Vec<Damage>,
     /// Bytes behind the end that were never acknowledged as durable; the next open drops them.
     pub torn_len: u64,
+    /// Files that a repair has put aside. They are no part of the log, and nothing removes them.
+    pub set_aside_files: u64,
+    /// Their bytes.
+    pub set_aside_len: u64,
 }
 
 /// Checks every record, batch, chain and derived file of the log in this directory, which must not
@@ -60,6 +67,9 @@ pub fn verify(
         storage,
         report: VerifyReport::default(),
         log_id: None,
+        recorded: BTreeMap::new(),
+        losses: Losses::default(),
+        gone: BTreeSet::new(),
         offsets: BTreeMap::new(),
         done: 0,
         total: files.values().sum(),
@@ -94,8 +104,13 @@ struct Check<'a> {
     report: VerifyReport,
     /// Of the newest segment; the others must have the same.
     log_id: Option<[u8; 16]>,
-    /// Where the records of each segment lie, every 8th of them.
-    offsets: BTreeMap<EventId, Vec<u32>>,
+    /// The records of losses that are whole.
+    recorded: BTreeMap<EventId, SegmentLosses>,
+    losses: Losses,
+    /// Segments of which nothing is left, as is recorded.
+    gone: BTreeSet<EventId>,
+    /// Where each segment ends, and where its records lie, every 8th of them; 0 if that is lost.
+    offsets: BTreeMap<EventId, (EventId, Vec<u32>)>,
     done: u64,
     total: u64,
     progress: &'a mut dyn FnMut(u64, u64),
@@ -103,25 +118,35 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn run(&mut self, files: &BTreeMap<String, u64>) -> Result<(), OpenError> {
-        let segments: Vec<EventId> = files
-            .keys()
-            .filter_map(|name| match names::parse(name) {
-                FileName::Segment(first) => Some(first),
+        let mut segments = Vec::new();
+        for (name, len) in files {
+            match names::parse(name) {
+                FileName::Segment(first) => segments.push(first),
+                FileName::SetAside => {
+                    self.report.set_aside_files += 1;
+                    self.report.set_aside_len += len;
+                }
                 FileName::Lock
                 | FileName::Index(_)
                 | FileName::Run
+                | FileName::Losses(_)
                 | FileName::Checkpoints(_)
                 | FileName::Temporary
-                | FileName::Foreign => None,
-            })
-            .collect();
+                | FileName::Foreign => {}
+            }
+        }
+        self.total -= self.report.set_aside_len;
+        self.record_of_losses(files, &segments)?;
+        let before = self.report.damage.len();
         // The newest first: it says which log this is.
         for position in (0..segments.len()).rev() {
             if let Some(first) = segments.get(position) {
                 self.segment(*first, segments.get(position + 1).copied())?;
             }
         }
-        self.report.damage.reverse();
+        if let Some(found) = self.report.damage.get_mut(before..) {
+            found.reverse();
+        }
         self.report.first = segments
             .first()
             .copied()
@@ -131,9 +156,50 @@ impl Check<'_> {
                 FileName::Index(first) => self.index(name, first)?,
                 FileName::Run => self.run_file(name)?,
                 FileName::Checkpoints(first) => self.checkpoints(first)?,
-                FileName::Segment(_) | FileName::Lock | FileName::Temporary | FileName::Foreign => {
-                }
+                FileName::Segment(_)
+                | FileName::Losses(_)
+                | FileName::SetAside
+                | FileName::Lock
+                | FileName::Temporary
+                | FileName::Foreign => {}
             }
+        }
+        Ok(())
+    }
+
+    fn record_of_losses(
+        &mut self,
+        files: &BTreeMap<String, u64>,
+        segments: &[EventId],
+    ) -> Result<(), OpenError> {
+        for (name, len) in files {
+            let FileName::Losses(first) = names::parse(name) else {
+                continue;
+            };
+            self.report.bytes += len;
+            self.done += len;
+            if !segments.contains(&first) {
+                continue;
+            }
+            match losses::load(self.storage, first, None) {
+                Ok(losses) => {
+                    self.recorded.insert(first, losses);
+                }
+                Err(OpenError::Damaged(damage)) => self.report.damage.push(damage),
+                Err(error) => return Err(error),
+            }
+            if segments.last() == Some(&first) {
+                let what = "a repair of the newest segment was not finished";
+                self.damage(name, 0, None, None, what);
+            }
+        }
+        self.losses = Losses::new(&self.recorded, segments);
+        for (from, until) in self.losses.ranges() {
+            let at = segments.partition_point(|first| first <= from);
+            let segment = at.checked_sub(1).and_then(|at| segments.get(at));
+            let file = names::segment(segment.copied().unwrap_or(*from));
+            let lost = self.losses.damage(file, *from..*until);
+            self.report.losses.push(lost);
         }
         Ok(())
     }
@@ -164,7 +230,11 @@ impl Check<'_> {
             }
             Err(HeaderFault::Damaged | HeaderFault::Impossible) => {
                 let what = "the segment's header is damaged";
-                self.damage(&name, 0, Some(first), last, what);
+                if next.is_some_and(|next| self.is_lost(first, next)) {
+                    self.gone.insert(first);
+                } else {
+                    self.damage(&name, 0, Some(first), last, what);
+                }
                 return Ok(());
             }
         };
@@ -187,84 +257,104 @@ impl Check<'_> {
             Ok(ending) => {
                 self.report.torn_len = ending.dropped_len();
                 self.report.last = EventId::new(ending.chain.next.get() - 1);
+                self.report.records += records;
             }
-            Err(damage) => self.report.damage.push(damage),
+            Err(damage) => {
+                let start = Chain::start(header);
+                let examined = examine(bytes, header.masks(), start, None, &mut |_| {});
+                // What was never known durable may have been torn.
+                let proven = proven_to(bytes, header.masks());
+                let mut faults = examined.faults;
+                faults.retain(|fault| fault.offset < proven);
+                self.report.records += examined.records;
+                let found = self.report.damage.len();
+                self.faults(name, &faults);
+                if self.report.damage.len() == found {
+                    self.report.damage.push(damage);
+                }
+            }
         }
-        self.report.records += records;
     }
 
     fn sealed(&mut self, name: &str, bytes: &[u8], header: &SegmentHeader, end: EventId) {
-        let masks = header.masks();
-        let mut chain = Chain::start(header);
         let mut offsets = Vec::new();
-        let mut is_sealed = false;
-        let mut found = Vec::new();
-        while !is_sealed {
-            let start = chain.offset;
-            let mut places = Vec::new();
-            let step = chain.step(bytes, masks, |offset, _, record| {
-                places.push((record.id, offset));
-            });
-            self.report.records += places.len() as u64;
-            for (id, offset) in places {
-                if (id.get() - header.first.get()).is_multiple_of(index::EVERY) {
-                    offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
-                }
+        let mut visit = |place: Place| {
+            let index = place.id.get().saturating_sub(header.first.get());
+            if index.is_multiple_of(index::EVERY) {
+                let slot = usize::try_from(index / index::EVERY).unwrap_or(usize::MAX);
+                offsets.resize(slot, 0);
+                offsets.push(u32::try_from(place.offset).unwrap_or(u32::MAX));
             }
-            let fault = match step {
-                Ok(batch) => {
-                    is_sealed = batch.mark == Mark::Seal;
-                    continue;
-                }
-                Err(fault) => fault,
-            };
-            let (offset, id, what) = explain(fault, start, &chain);
-            let resumed = resume(bytes, header, offset, id);
-            self.report.records += resumed.records;
-            let lost = if resumed.lost.is_empty() {
-                vec![(id, end)]
-            } else {
-                resumed.lost
-            };
-            for (from, until) in lost {
-                found.push(Damage {
-                    file: name.to_owned(),
-                    offset: offset as u64,
-                    first_id: Some(from),
-                    last_id: EventId::new(until.get() - 1).filter(|last| *last >= from),
-                    what: what.clone(),
-                });
-            }
-            match resumed.chain {
-                Some(next) => chain = next,
-                None => break,
-            }
-        }
-        if is_sealed && chain.next != end && found.is_empty() {
-            found.push(Damage {
-                file: name.to_owned(),
-                offset: chain.offset as u64,
-                first_id: Some(chain.next),
-                last_id: EventId::new(end.get() - 1),
+        };
+        let recorded = self.recorded.get(&header.first);
+        let cut = recorded.map_or(0, |losses| losses.cut);
+        let bytes = match usize::try_from(cut) {
+            Ok(cut) if cut > 0 => bytes.get(..cut).unwrap_or(bytes),
+            Ok(_) | Err(_) => bytes,
+        };
+        let start = Chain::start(header);
+        let mut examined = examine(bytes, header.masks(), start, Some(end), &mut visit);
+        self.report.records += examined.records;
+        if examined.is_sealed && examined.next != end {
+            examined.faults.push(Fault {
+                offset: examined.offset,
+                lost: Vec::from_iter((examined.next < end).then_some((examined.next, end))),
                 what: "the next segment is missing or has another name".to_owned(),
             });
         }
+        self.faults(name, &examined.faults);
+        let end = self.losses.trimmed_end(header.first, end);
+        if end == header.first {
+            self.gone.insert(header.first);
+            return;
+        }
+        self.offsets.insert(header.first, (end, offsets));
+    }
+
+    /// Lists what is not known yet of these faults.
+    fn faults(&mut self, name: &str, faults: &[Fault]) {
+        let first = names::parse(name);
+        let before = self.report.damage.len();
+        let is_recorded =
+            matches!(first, FileName::Segment(first) if self.recorded.contains_key(&first));
+        for fault in faults {
+            for (from, until) in &fault.lost {
+                for (from, until) in self.losses.without(*from, *until) {
+                    let last = EventId::new(until.get() - 1);
+                    self.damage(name, fault.offset as u64, Some(from), last, &fault.what);
+                }
+            }
+            // It costs no event, but the file is not what was written.
+            if fault.lost.is_empty() && !is_recorded {
+                self.damage(name, fault.offset as u64, None, None, &fault.what);
+            }
+        }
         // Segments are visited from the newest to the oldest, and the list is turned around.
-        self.report.damage.extend(found.into_iter().rev());
-        self.offsets.insert(header.first, offsets);
+        if let Some(found) = self.report.damage.get_mut(before..) {
+            found.reverse();
+        }
+    }
+
+    fn is_lost(&self, first: EventId, end: EventId) -> bool {
+        self.losses.without(first, end).is_empty()
     }
 
     fn index(&mut self, name: &str, first: EventId) -> Result<(), OpenError> {
         let bytes = self.read(name)?;
         let what = match (index::decode(&bytes), self.offsets.get(&first)) {
             (None, _) => Some("the sparse index is damaged"),
+            (Some(_), None) if self.gone.contains(&first) => None,
             (Some(_), None) => Some("the index belongs to no sealed segment"),
-            (Some((head, range)), Some(offsets)) => {
+            (Some((head, range)), Some((end, offsets))) => {
                 let stored = bytes.get(range).unwrap_or_default();
+                let known = offsets.iter().copied().chain(std::iter::repeat(0));
+                // Where nothing is known any more the index may still be right.
                 let is_same = Some(head.log_id) == self.log_id
+                    && head.end == *end
                     && stored
                         .chunks_exact(4)
-                        .eq(offsets.iter().map(|offset| offset.to_le_bytes()));
+                        .zip(known)
+                        .all(|(stored, known)| known == 0 || stored == known.to_le_bytes());
                 (!is_same).then_some("the sparse index does not fit its segment")
             }
         };
@@ -323,82 +413,4 @@ impl Check<'_> {
             what: what.to_owned(),
         });
     }
-}
-
-fn explain(fault: BatchFault, start: usize, chain: &Chain) -> (usize, EventId, String) {
-    match fault {
-        BatchFault::End => (start, chain.next, "the bytes are gone".to_owned()),
-        BatchFault::Header => (
-            start,
-            chain.next,
-            "the header of the batch is damaged".to_owned(),
-        ),
-        BatchFault::OutOfChain => (
-            start,
-            chain.next,
-            "the batch is not the one that follows here".to_owned(),
-        ),
-        BatchFault::Record { offset, id, fault } => (offset, id, describe(fault)),
-        BatchFault::Contents { offset, id } => {
-            (offset, id, "the records do not fit their batch".to_owned())
-        }
-    }
-}
-
-/// What lies behind a fault.
-struct Resumed {
-    /// The next whole batch, if there is one.
-    chain: Option<Chain>,
-    /// Ids that are lost before it, half-open.
-    lost: Vec<(EventId, EventId)>,
-    /// Records that are whole although their batch is not.
-    records: u64,
-}
-
-/// Goes on behind a fault: records are whole each by their own checksum, and the next batch header
-/// takes up the chain.
-fn resume(bytes: &[u8], header: &SegmentHeader, offset: usize, id: EventId) -> Resumed {
-    let masks = header.masks();
-    let mut resumed = Resumed {
-        chain: None,
-        lost: Vec::new(),
-        records: 0,
-    };
-    let mut next = id;
-    let mut offset = offset.next_multiple_of(ALIGNMENT);
-    let start = offset;
-    while let Some(rest) = bytes.get(offset..) {
-        if rest.is_empty() {
-            break;
-        }
-        if offset > start
-            && let Some((batch, _)) = BatchHeader::decode(rest, masks)
-            && batch.first >= next
-        {
-            if batch.first > next {
-                resumed.lost.push((next, batch.first));
-            }
-            resumed.chain = Some(Chain {
-                offset,
-                previous: batch.previous,
-                next: batch.first,
-                recorded_at_us: 0,
-                synced_to: 0,
-            });
-            return resumed;
-        }
-        match record::decode(rest, masks.record) {
-            Ok((record, len)) if record.id >= next => {
-                if record.id > next {
-                    resumed.lost.push((next, record.id));
-                }
-                resumed.records += 1;
-                next = record.id.next().unwrap_or(EventId::MAX);
-                offset += len;
-            }
-            Ok(_) | Err(_) => offset += ALIGNMENT,
-        }
-    }
-    resumed.lost.clear();
-    resumed
 }

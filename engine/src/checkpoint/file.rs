@@ -9,16 +9,17 @@ use crate::error::CheckpointError;
 use crate::format::batch::{Chain, Mark};
 use crate::format::names;
 use crate::format::segment::{HEADER_LEN, SegmentHeader, SegmentKind};
+use crate::options::Options;
 use crate::position::EventId;
 use crate::shared::Shared;
-use crate::storage::{is_full, is_scarce};
+use crate::storage::{Storage, is_full, is_scarce};
 use crate::tail::Tail;
 
 /// The usual length of the file, in bytes: some thousand changes between two compactions.
 const FILE_LEN: u64 = 256 << 10;
 /// How much larger than its content a compacted file is, so that compaction stays rare.
 const FILE_GROWTH: u64 = 4;
-const TEMPORARY: &str = "checkpoints.tmp";
+pub(super) const TEMPORARY: &str = "checkpoints.tmp";
 
 /// The one writer of the checkpoint log.
 #[derive(Debug)]
@@ -86,7 +87,14 @@ impl Writer {
         entries: &[Entry<'_>],
     ) -> Result<(), CheckpointError> {
         let old = self.tail.as_ref().map(|tail| tail.header.first);
-        let (tail, next) = match write_file(shared, self.next, entries) {
+        let written = write_file(
+            &shared.storage,
+            &shared.options,
+            shared.log_id,
+            self.next,
+            entries,
+        );
+        let (tail, next) = match written {
             Ok(made) => made,
             Err(error) => {
                 // Nothing has a name yet, so nothing has changed.
@@ -132,12 +140,13 @@ impl Writer {
 }
 
 /// Writes a whole new checkpoint log under its temporary name, synced and proved.
-fn write_file(
-    shared: &Shared,
+pub(super) fn write_file(
+    storage: &Arc<dyn Storage>,
+    options: &Options,
+    log_id: [u8; 16],
     first: EventId,
     entries: &[Entry<'_>],
 ) -> io::Result<(Tail, EventId)> {
-    let storage = &shared.storage;
     match storage.remove(TEMPORARY) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -145,27 +154,21 @@ fn write_file(
     }
     let content_len = (HEADER_LEN + encoded_len(entries)) as u64;
     let len = FILE_LEN
-        .min(shared.options.segment_len)
+        .min(options.segment_len)
         .max(content_len.saturating_mul(FILE_GROWTH));
     let file = storage.create(TEMPORARY, len.next_multiple_of(4_096))?;
     let header = SegmentHeader {
         kind: SegmentKind::Checkpoints,
-        log_id: shared.log_id,
+        log_id,
         first,
-        created_us: shared.options.clock.now_us(),
-        proof_key: shared.options.entropy.next_u64(),
+        created_us: options.clock.now_us(),
+        proof_key: options.entropy.next_u64(),
         reserved: 0,
     };
     crate::storage::write_all_at(&*file, 0, &[&header.encode()])?;
-    let tail = Tail::new(
-        file,
-        header,
-        Chain::start(&header),
-        new_salt(&shared.options),
-        None,
-    );
+    let tail = Tail::new(file, header, Chain::start(&header), new_salt(options), None);
     #[cfg(feature = "sabotage")]
-    let tail = crate::sabotage::planted(tail, &shared.options);
+    let tail = crate::sabotage::planted(tail, options);
     let mut tail = tail;
     let mut next = first;
     let mut rest = entries;

@@ -49,6 +49,8 @@ pub(crate) fn load(
             | FileName::Segment(_)
             | FileName::Index(_)
             | FileName::Run
+            | FileName::Losses(_)
+            | FileName::SetAside
             | FileName::Temporary
             | FileName::Foreign => None,
         })
@@ -125,15 +127,15 @@ fn load_file(
 }
 
 /// A checkpoint log that is sound.
-struct Judged {
+pub(super) struct Judged {
     header: SegmentHeader,
     ending: Ending,
-    state: HashMap<String, Checkpoint>,
+    pub(super) state: HashMap<String, Checkpoint>,
 }
 
 /// Reads the bytes of a checkpoint log: the state it leads to, and where it ends. `end` is the end
 /// of the log it belongs to.
-fn judge(
+pub(super) fn judge(
     name: &str,
     bytes: &[u8],
     log_id: Option<[u8; 16]>,

@@ -27,10 +27,12 @@ use crate::ticket::{Answer, Ticket, ticket};
 mod change;
 mod file;
 mod load;
+mod rescue;
 
 use change::encoded_len;
 use file::Writer;
 pub(crate) use load::{Loaded, check, load};
+pub(crate) use rescue::{Rescued, rescue, write_anew};
 
 /// The longest name of a checkpoint, in bytes.
 pub const CHECKPOINT_NAME_LEN_MAX: usize = 1_024;

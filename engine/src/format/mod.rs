@@ -6,6 +6,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod index;
+pub(crate) mod losses;
 pub(crate) mod names;
 pub(crate) mod piece;
 pub(crate) mod record;

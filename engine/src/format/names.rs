@@ -20,6 +20,10 @@ pub(crate) enum FileName {
     Run,
     /// A checkpoint log, by the number of its first record.
     Checkpoints(EventId),
+    /// What a segment is known to have lost, by the id of its first record.
+    Losses(EventId),
+    /// A file that repair has put aside: no part of the log any more.
+    SetAside,
     /// Something that was being made when the process ended.
     Temporary,
     /// A name that is none of a log's.
@@ -34,6 +38,8 @@ pub(crate) fn parse(name: &str) -> FileName {
     match name.rsplit_once('.') {
         Some((_, "tmp")) => FileName::Temporary,
         Some((_, "tags")) => FileName::Run,
+        Some((_, "damaged")) => FileName::SetAside,
+        Some((number, "lost")) => parse_number(number).map_or(FileName::Foreign, FileName::Losses),
         Some((number, "seg")) => parse_number(number).map_or(FileName::Foreign, FileName::Segment),
         Some((number, "idx")) => parse_number(number).map_or(FileName::Foreign, FileName::Index),
         Some((number, "ckp")) => {
@@ -69,6 +75,15 @@ pub(crate) fn index(first: EventId) -> String {
     format!("{:020}.idx", first.get())
 }
 
+pub(crate) fn losses(first: EventId) -> String {
+    format!("{:020}.lost", first.get())
+}
+
+/// The name of the `number`-th file that was put aside when `name` was replaced.
+pub(crate) fn set_aside(name: &str, number: u64) -> String {
+    format!("{name}.{number}.damaged")
+}
+
 pub(crate) fn checkpoints(first: EventId) -> String {
     format!("{:020}.ckp", first.get())
 }
@@ -83,6 +98,8 @@ mod tests {
         assert_eq!(parse(&segment(id)), FileName::Segment(id));
         assert_eq!(parse(&index(id)), FileName::Index(id));
         assert_eq!(parse(&checkpoints(id)), FileName::Checkpoints(id));
+        assert_eq!(parse(&losses(id)), FileName::Losses(id));
+        assert_eq!(parse(&set_aside(&segment(id), 1)), FileName::SetAside);
         assert_eq!(parse(PREPARED), FileName::Temporary);
         assert_eq!(parse(LOCK), FileName::Lock);
     }

@@ -9,11 +9,12 @@ use parking_lot::Mutex;
 use super::offsets::{GrowingOffsets, Offsets};
 use super::view::SegmentView;
 use crate::error::{Damage, ReadError};
-use crate::format::batch::{BatchHeader, Chain};
+use crate::format::batch::Chain;
 use crate::format::index::{self, IndexHead};
+use crate::format::names;
 use crate::format::segment::{HeaderFault, SegmentHeader, SegmentKind};
-use crate::format::{ALIGNMENT, names};
 use crate::position::EventId;
+use crate::salvage::examine;
 use crate::storage::{Access, Storage};
 
 /// A sealed segment: known by its name, read on demand.
@@ -166,52 +167,14 @@ pub(crate) fn index_bytes(view: &SegmentView, last_recorded_us: u64, data_end: u
     index::encode(&head, offsets)
 }
 
-/// Finds the offsets by walking the batches. Where the walk meets damage it goes on with the next
-/// batch header that is whole, so that the records behind stay reachable.
+/// Finds the offsets by walking the batches, on behind damage, so that the records there stay
+/// reachable.
 fn scan_offsets(bytes: &Bytes, header: &SegmentHeader, end: EventId) -> GrowingOffsets {
-    let masks = header.masks();
     let offsets = GrowingOffsets::new(bytes.len() as u64);
-    let mut chain = Chain::start(header);
-    while chain.next < end {
-        let mut places = Vec::new();
-        let step = chain.step(bytes, masks, |offset, _, record| {
-            places.push((record.id, offset));
-        });
-        if step.is_err() {
-            // Records before the fault are whole, each by its own checksum.
-            let Some(behind) = next_batch(bytes, masks, chain.offset) else {
-                break;
-            };
-            chain = Chain {
-                // So that the step accepts the batch whatever stood before it.
-                synced_to: 0,
-                ..behind
-            };
-        }
-        for (id, offset) in places {
-            offsets.note(id.get().saturating_sub(header.first.get()), offset);
-        }
-    }
+    let start = Chain::start(header);
+    examine(bytes, header.masks(), start, Some(end), &mut |place| {
+        let index = place.id.get().saturating_sub(header.first.get());
+        offsets.note(index, place.offset);
+    });
     offsets
-}
-
-/// The place of the next whole batch header behind `offset`.
-fn next_batch(bytes: &Bytes, masks: crate::format::segment::Masks, offset: usize) -> Option<Chain> {
-    let mut offset = offset.checked_add(ALIGNMENT)?;
-    loop {
-        let rest = bytes.get(offset..)?;
-        if rest.is_empty() {
-            return None;
-        }
-        if let Some((header, _)) = BatchHeader::decode(rest, masks) {
-            return Some(Chain {
-                offset,
-                previous: header.previous,
-                next: header.first,
-                recorded_at_us: 0,
-                synced_to: 0,
-            });
-        }
-        offset += ALIGNMENT;
-    }
 }

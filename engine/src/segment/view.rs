@@ -5,11 +5,12 @@ use bytes::Bytes;
 use super::offsets::Offsets;
 use crate::error::Damage;
 use crate::format::batch::{self, BatchHeader};
+use crate::format::names;
 use crate::format::record::{self, Record, RecordFault};
 use crate::format::segment::{HEADER_LEN, Masks, SegmentHeader};
-use crate::format::{ALIGNMENT, names};
 use crate::position::EventId;
 use crate::records::Records;
+use crate::salvage::place_of_id;
 
 /// A segment as a reader sees it at one moment: bytes that no longer change, up to an end.
 #[derive(Clone, Debug)]
@@ -81,33 +82,25 @@ impl SegmentView {
         }
     }
 
-    /// Looks at every place a record could begin, from the nearest known record below on.
+    /// Looks for the record from the nearest known one below on, as repair would: behind a length that
+    /// is wrong the way leads over batch headers, and back from what stands behind the damage.
     fn search(&self, start: u64, id: EventId) -> Option<(Record<'_>, usize, usize)> {
         let mut slot = start;
-        let mut offset = loop {
-            let (at, offset) = EventId::new(slot).map_or((0, 0), |known| {
-                self.offsets.at_or_below(self.header.first, known)
-            });
+        let anchor = loop {
+            let known = EventId::new(slot).unwrap_or(self.header.first);
+            let (at, offset) = self.offsets.at_or_below(self.header.first, known);
+            let at = EventId::new(at).unwrap_or(self.header.first);
             if offset >= HEADER_LEN {
-                break offset;
+                break (offset, at);
             }
-            if at <= self.header.first.get() {
-                break HEADER_LEN;
+            if at <= self.header.first {
+                break (HEADER_LEN, self.header.first);
             }
-            slot = at - 1;
+            slot = at.get() - 1;
         };
-        while let Some(rest) = self.bytes.get(offset..) {
-            if rest.is_empty() {
-                break;
-            }
-            match self.decode(rest) {
-                Ok((record, len)) if record.id == id => return Some((record, offset, len)),
-                Ok((record, _)) if record.id > id => return None,
-                Ok((_, len)) => offset += len,
-                Err(_) => offset += ALIGNMENT,
-            }
-        }
-        None
+        let place = place_of_id(&self.bytes, self.masks, anchor, id, self.end)?;
+        let (record, len) = self.decode(self.bytes.get(place.offset..)?).ok()?;
+        (record.id == id).then_some((record, place.offset, len))
     }
 
     /// Adds the records from `from` to before `until` to `out`, in ascending order, as far as

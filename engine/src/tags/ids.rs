@@ -130,6 +130,12 @@ impl TagIds {
             return Ok(Loaded::NothingUpTo(None));
         };
         let span = slot.span;
+        if slot.is_lost() && self.view.shows_lost() {
+            self.window.fill(0, std::iter::once(to));
+            self.window_from = to;
+            self.at = 0;
+            return Ok(Loaded::Window);
+        }
         let in_span = |id: u64| span.first <= id && id < span.end;
         if !self
             .posting

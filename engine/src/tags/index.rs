@@ -41,8 +41,10 @@ pub(crate) struct TagIndex {
 struct State {
     slots: Arc<Slots>,
     /// The first ids of all segments, ascending, the active one's last: a run that is given up is
-    /// rebuilt one segment at a time.
+    /// rebuilt one segment at a time. Where ids are lost a segment counts as several.
     segments: VecDeque<u64>,
+    /// What is lost, ascending.
+    lost: Arc<[Span]>,
 }
 
 impl TagIndex {
@@ -61,12 +63,33 @@ impl TagIndex {
         sealed: &[Span],
         active_first: u64,
     ) -> io::Result<Self> {
-        let segments: VecDeque<u64> = sealed
+        Self::open_with_gaps(storage, sealed, Arc::from([]), active_first)
+    }
+
+    /// [`open`](Self::open) for a log that has lost events: `lost` are their ids, ascending, and all
+    /// of them lie in sealed segments. A run from before the loss may still know their tags; where
+    /// there is none, nobody does.
+    ///
+    /// # Errors
+    ///
+    /// As the storage reports them.
+    pub(crate) fn open_with_gaps(
+        storage: Arc<dyn Storage>,
+        sealed: &[Span],
+        lost: Arc<[Span]>,
+        active_first: u64,
+    ) -> io::Result<Self> {
+        let gaps = lost.iter().flat_map(|gap| [gap.first, gap.end]);
+        let mut segments: Vec<u64> = sealed
             .iter()
             .filter(|span| !span.is_empty())
             .map(|span| span.first)
+            .chain(gaps.filter(|id| *id < active_first))
             .chain([active_first])
             .collect();
+        segments.sort_unstable();
+        segments.dedup();
+        let segments = VecDeque::from(segments);
         let first = segments.front().copied().unwrap_or(active_first);
         let names = storage.list()?.into_iter().map(|entry| entry.name);
         let Plan { slots, removed } = plan(&Vec::from(segments.clone()), names);
@@ -84,14 +107,18 @@ impl TagIndex {
             span,
             held: match run {
                 Some(name) => Held::Run(Arc::new(Run::new(Arc::clone(&storage), name))),
-                None => Held::Missing,
+                None => without_run(span, &lost),
             },
         });
         let active = Arc::new(Piece::new(MemoryTags::new(active_first)));
         let slots = Arc::new(Slots::new(first, slots.collect(), active));
         Ok(Self {
             storage,
-            state: RwLock::new(State { slots, segments }),
+            state: RwLock::new(State {
+                slots,
+                segments,
+                lost,
+            }),
             generation: AtomicU64::new(0),
             flushing: Mutex::new(()),
             merging: Mutex::new(()),
@@ -184,7 +211,7 @@ impl TagIndex {
         let slots = self.current().1;
         let oldest = slots.sealed().iter().find_map(|slot| match &slot.held {
             Held::Memory(piece) => Some((slot.span, piece)),
-            Held::Run(_) | Held::Missing => None,
+            Held::Run(_) | Held::Missing | Held::Lost => None,
         });
         let Some((span, piece)) = oldest else {
             return Ok(false);
@@ -279,6 +306,7 @@ impl TagIndex {
         let Some(name) = RunName::parse(file) else {
             return Ok(());
         };
+        let lost = Arc::clone(&self.state.read().lost);
         let changed = self.change(|sealed, segments| {
             let at = sealed
                 .iter()
@@ -286,7 +314,7 @@ impl TagIndex {
             let Some(at) = at else { return false };
             let missing = plan::spans(segments, name.span).map(|span| Slot {
                 span,
-                held: Held::Missing,
+                held: without_run(span, &lost),
             });
             let missing: Vec<Slot> = missing.collect();
             sealed.splice(at..=at, missing);
@@ -372,5 +400,14 @@ impl TagIndex {
         state.slots = Arc::new(Slots::new(state.slots.first, sealed, active));
         self.generation.fetch_add(1, Ordering::Release);
         true
+    }
+}
+
+/// What stands for the ids of a segment, or of a part of one, that no run answers for.
+fn without_run(span: Span, lost: &[Span]) -> Held {
+    let at = lost.partition_point(|gap| gap.end <= span.first);
+    match lost.get(at) {
+        Some(gap) if gap.covers(span) => Held::Lost,
+        Some(_) | None => Held::Missing,
     }
 }

@@ -69,6 +69,8 @@ enum Source<'a> {
     },
     /// The active piece, whose tags have no order: the first ones of those that can be listed.
     Active(BTreeMap<Vec<u8>, TagEnd>),
+    /// Events that are lost, tags and all.
+    Lost,
 }
 
 impl<'a> Source<'a> {
@@ -82,6 +84,7 @@ impl<'a> Source<'a> {
     ) -> Result<Self, TagError> {
         match &slot.held {
             Held::Missing => Err(TagError::Missing { span: slot.span }),
+            Held::Lost => Ok(Self::Lost),
             Held::Run(run) => {
                 let scan = TagScan::at(run.image()?, from).map_err(|bad| run.damaged(bad))?;
                 Ok(Self::Run { slot, run, scan })
@@ -110,6 +113,7 @@ impl<'a> Source<'a> {
                 tags.get(*at).map(|it| it.tag)
             }
             Self::Active(tags) => tags.first_key_value().map(|(tag, _)| tag.as_slice()),
+            Self::Lost => None,
         }
     }
 
@@ -127,6 +131,7 @@ impl<'a> Source<'a> {
                 Ok(it.and_then(|it| it.ids.below(end)).map(|ids| ids.end()))
             }
             Self::Active(tags) => Ok(tags.first_key_value().map(|(_, &end)| end)),
+            Self::Lost => Ok(None),
         }
     }
 
@@ -141,6 +146,7 @@ impl<'a> Source<'a> {
             Self::Active(tags) => {
                 tags.pop_first();
             }
+            Self::Lost => {}
         }
         Ok(())
     }

@@ -16,6 +16,7 @@
 //!   merged into one of the next, so a log of a million segments has some thirty.
 //! - A **frozen** piece is the memory of a sealed segment, until it is written as a run.
 //! - The **active** piece is the memory of the segment that is being written.
+//! - A **lost** slot stands for events that are gone, tags and all (`losses.rs`).
 //! - A **missing** slot is a sealed segment without either. Its pieces are rebuilt from its
 //!   records, which is possible one segment at a time because a record stores the *rank* of each of
 //!   its tags: how many earlier events carried the tag.
@@ -55,7 +56,7 @@ pub(crate) use index::TagIndex;
 pub(crate) use memory::MemoryTags;
 pub use query::Query;
 pub(crate) use query::QueryIds;
-pub(crate) use run::{check_run, repair_run};
+pub(crate) use run::{check_run, repair_run, run_span};
 pub(crate) use view::TagView;
 pub(crate) use writer::TagWriter;
 

@@ -34,8 +34,10 @@ pub(crate) enum Held {
     Run(Arc<Run>),
     /// The memory of one segment.
     Memory(Arc<Piece>),
-    /// Nothing, until it is rebuilt. Spans one segment.
+    /// Nothing, until it is rebuilt. Spans one segment, or what lies between the gaps of one.
     Missing,
+    /// Nothing, for good: the events of these ids are lost, and what tags they had is not known.
+    Lost,
 }
 
 impl Slots {
@@ -163,6 +165,8 @@ impl Slot {
                 }))
             }
             Held::Memory(piece) => Ok(piece.end_of(tag, hash, end)),
+            // What is known of the tag says the same without them.
+            Held::Lost => Ok(None),
             Held::Missing => Err(TagError::Missing { span: self.span }),
         }
     }
@@ -181,6 +185,7 @@ impl Slot {
                 None => Ok(None),
             },
             Held::Memory(piece) => Ok(piece.posting(tag, hash, end)),
+            Held::Lost => Ok(None),
             Held::Missing => Err(TagError::Missing { span: self.span }),
         }
     }
@@ -188,7 +193,7 @@ impl Slot {
     pub(crate) fn run(&self) -> Option<&Arc<Run>> {
         match &self.held {
             Held::Run(run) => Some(run),
-            Held::Memory(_) | Held::Missing => None,
+            Held::Memory(_) | Held::Missing | Held::Lost => None,
         }
     }
 
@@ -207,5 +212,9 @@ impl Slot {
 
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self.held, Held::Missing)
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.held, Held::Lost)
     }
 }

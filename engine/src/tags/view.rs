@@ -16,12 +16,34 @@ pub(crate) struct TagView {
     slots: Arc<Slots>,
     first: u64,
     end: u64,
+    is_known_only: bool,
 }
 
 impl TagView {
     pub(crate) fn new(slots: Arc<Slots>, first: u64, end: u64) -> Self {
         let first = first.max(slots.first);
-        Self { slots, first, end }
+        Self {
+            slots,
+            first,
+            end,
+            is_known_only: false,
+        }
+    }
+
+    /// The same without the events that are lost, tags and all. Otherwise each of them comes up
+    /// wherever ids are asked for: it may have carried the tag, and a reader must not pass over it
+    /// without a word.
+    #[must_use]
+    pub(crate) fn known_only(self) -> Self {
+        Self {
+            is_known_only: true,
+            ..self
+        }
+    }
+
+    /// Whether ids that are lost come up as if they carried every tag.
+    pub(crate) fn shows_lost(&self) -> bool {
+        !self.is_known_only
     }
 
     /// Where `tag` stands; `None` if none of the view's events carries it.
@@ -37,8 +59,10 @@ impl TagView {
     pub(crate) fn end_in_memory(&self, tag: &[u8]) -> Option<Option<TagEnd>> {
         let hash = tag_hash(tag);
         for slot in self.slots().iter().rev() {
-            let Held::Memory(piece) = &slot.held else {
-                return None;
+            let piece = match &slot.held {
+                Held::Memory(piece) => piece,
+                Held::Lost => continue,
+                Held::Run(_) | Held::Missing => return None,
             };
             if let Some(end) = piece.end_of(tag, hash, self.end) {
                 return Some((end.last_id >= self.first).then_some(end));
@@ -53,14 +77,15 @@ impl TagView {
         TagIds::new(self.clone(), tag, tag_hash(tag), direction, from)
     }
 
-    /// The id of the `rank`-th event (from 0) that carries `tag`; `None` if it is not in the view.
+    /// The id of the `rank`-th event (from 0) that carries `tag`; `None` if it is not in the view. Of
+    /// an event that is lost, tags and all, it is the first id that the event may have had.
     ///
     /// # Errors
     ///
     /// See [`TagError`].
     pub(crate) fn id_at_rank(&self, tag: &[u8], rank: u64) -> Result<Option<u64>, TagError> {
         let Some(posting) = self.posting_of_rank(tag, rank)? else {
-            return Ok(None);
+            return self.lost_at_rank(tag, rank);
         };
         let mut window = Window::default();
         posting.load_rank(rank, &mut window)?;
@@ -176,6 +201,25 @@ impl TagView {
             } else {
                 low = at + 1;
                 below = (posting.last_id + 1, posting.first_rank + posting.count);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first lost id of the gap in which the event of this rank lay, if there is one: events
+    /// before it have lower ranks, and one behind it has a higher one.
+    fn lost_at_rank(&self, tag: &[u8], rank: u64) -> Result<Option<u64>, TagError> {
+        let hash = tag_hash(tag);
+        let slots = self.slots();
+        for (at, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.is_lost()) {
+            let (older, newer) = slots.split_at_checked(at).unwrap_or_default();
+            let next = self.oldest_posting(newer, 0..newer.len(), tag, hash)?;
+            if next.is_none_or(|(_, posting)| posting.first_rank <= rank) {
+                continue;
+            }
+            let before = self.newest_posting(older, tag, hash)?;
+            if before.is_none_or(|(_, posting)| posting.first_rank + posting.count <= rank) {
+                return Ok(self.clamp(Direction::Forward, slot.span.first));
             }
         }
         Ok(None)

@@ -7,7 +7,7 @@ use strandlog_engine::OpenError;
 use strandlog_engine::storage::sim::SimDisk;
 
 use super::picture::small_log;
-use super::support::{bodies, contents, id, open};
+use super::support::{bodies, contents, id, open, small};
 
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
@@ -99,4 +99,45 @@ fn the_kept_damaged_logs_are_judged_as_ever() {
         count += 1;
     }
     assert!(count > 5);
+}
+
+/// The record of losses of the kept log, with one record of its sealed segment damaged: written again
+/// byte for byte, and read.
+#[test]
+fn the_kept_record_of_losses_is_written_again_and_read() {
+    let damaged = || {
+        let disk = kept();
+        disk.corrupt("00000000000000000001.seg", 4_160, |byte| !byte);
+        disk
+    };
+    let name = "00000000000000000001.lost";
+    let path = fixtures().join("lost").join(name);
+    let disk = damaged();
+    strandlog_engine::repair(disk.root(), &small(9), &mut |_| true, &mut |_, _| {}).unwrap();
+    let made = disk.read_file(name);
+    if std::env::var_os("STRANDLOG_TEST_WRITE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &made).unwrap();
+    }
+    let kept = std::fs::read(&path).unwrap();
+    assert_eq!(made, kept);
+    assert_eq!(kept[..12], *b"STRANDLO\x01\0\0\0");
+
+    let disk = damaged();
+    disk.write_file(name, &kept);
+    let (log, report) = open(&disk, 9).unwrap();
+    assert_eq!(report.lost_records, 1);
+    assert_eq!(log.losses(), [id(1)..=id(1)]);
+    assert_eq!(log.read(id(2)).unwrap().unwrap().get(0).unwrap().body, b"");
+    log.close().unwrap();
+    let mut text = Vec::new();
+    strandlog_engine::describe_file(&disk.root(), name, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(
+        text,
+        "record of losses: of events 1 to 3, sealed\n  lost: events 1 to 1\n"
+    );
+    let report = strandlog_engine::verify(&disk.root(), &mut |_, _| {}).unwrap();
+    assert_eq!(report.damage, []);
+    assert_eq!(report.losses.len(), 1);
 }

@@ -15,7 +15,9 @@ mod failure_is_a_state;
 mod format;
 mod full_disk;
 mod idempotency;
+mod interrupted_repair;
 mod lock;
+mod lost_events;
 mod model;
 mod names_in_doubt;
 mod opening;
@@ -23,6 +25,7 @@ mod picture;
 mod reading;
 mod real_disk;
 mod recovery;
+mod repair;
 mod retention;
 #[cfg(feature = "sabotage")]
 mod sabotage;

@@ -121,7 +121,8 @@ fn a_sealed_tail_goes_on_with_a_new_segment() {
 }
 
 #[test]
-fn bytes_behind_a_seal_are_damage() {
+fn bytes_behind_a_seal_are_left_over_and_go() {
+    // A torn write, zeroed by an open whose sync failed, comes back with the next loss of power.
     let disk = SimDisk::new();
     let (log, _) = open(&disk, 1).unwrap();
     for number in 0..4 {
@@ -131,7 +132,11 @@ fn bytes_behind_a_seal_are_damage() {
     disk.remove_file(&files(&disk, ".seg")[1]);
     let end = *batches(&disk, SEGMENT).last().unwrap();
     disk.corrupt(SEGMENT, end as u64 + 9, |_| 1);
-    assert_eq!(refused(&disk).offset, end as u64);
+    let (log, report) = open(&disk, 2).unwrap();
+    assert_eq!(report.dropped_len, 10);
+    append(&log, "s", &[b"next"]).unwrap();
+    assert_eq!(bodies(&log).len(), 3);
+    assert_eq!(disk.durable_file(SEGMENT)[end + 9], 0);
 }
 
 /// A log of three segments with three records each, closed.

@@ -35,7 +35,7 @@ use bytes::Bytes;
 pub(crate) use check::check_run;
 pub(crate) use entry::{Entry, EntryIds};
 pub(crate) use image::{Image, Want};
-pub(crate) use name::{RunName, TEMPORARY_SUFFIX};
+pub(crate) use name::{RunName, TEMPORARY_SUFFIX, run_span};
 pub(crate) use repair::repair_run;
 pub(crate) use scan::TagScan;
 pub(crate) use writer::RunWriter;

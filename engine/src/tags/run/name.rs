@@ -36,6 +36,11 @@ impl RunName {
     }
 }
 
+/// The ids that the run file of this name answers for; `None` for any other name.
+pub(crate) fn run_span(name: &str) -> Option<Span> {
+    RunName::parse(name).map(|run| run.span)
+}
+
 impl fmt::Display for RunName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { span, level } = self;

@@ -1,0 +1,207 @@
+//! Whole records between two places of a damaged file.
+//!
+//! A record is found by what stands around it, not by a look at every place where one could begin:
+//! from the front by the lengths of those before it, from the back by lengths that end where the next
+//! thing begins. Bodies are written by strangers, and may hold what looks like a record; but it does
+//! not end where the record around it ends, so a link from a place that is known never leads to it.
+//! Only what neither end reaches is looked for byte by byte, with ids, salts and room that must fit.
+
+use std::ops::Range;
+
+use crate::cursor::Cursor;
+use crate::format::record::{self, RECORD_LEN_MIN, Record, TAIL_LEN};
+use crate::format::{ALIGNMENT, batch};
+use crate::position::EventId;
+
+/// How many bytes may be checksummed for each byte of a region. Lengths that lead nowhere can be put
+/// into a body on purpose; without a limit each of them would cost the checksum of megabytes.
+const HASHED_PER_BYTE: u64 = 8;
+/// The same for a region of any size.
+const HASHED_MIN: u64 = 64 << 10;
+
+/// Where a whole record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) id: EventId,
+    pub(crate) offset: usize,
+    pub(crate) len: usize,
+}
+
+/// Bytes of a file in which records are to be found, and what they can be.
+#[derive(Clone, Debug)]
+pub(crate) struct Region {
+    /// A record or a batch header begins here, or the damage.
+    pub(crate) start: usize,
+    /// A record or a batch header ends here, or the damage.
+    pub(crate) end: usize,
+    /// The ids that belong here.
+    pub(crate) ids: Range<u64>,
+    /// What every record of the batch carries, if its header is whole.
+    pub(crate) salt: Option<u32>,
+}
+
+/// The most records that fit into so many bytes.
+pub(crate) fn records_max(len: usize) -> u64 {
+    (len / RECORD_LEN_MIN) as u64
+}
+
+/// The whole records of a region, ascending by id.
+pub(crate) fn salvage(bytes: &[u8], mask: u32, region: &Region) -> Vec<Place> {
+    let Some(file) = bytes.get(..region.end) else {
+        return Vec::new();
+    };
+    let len = region.end.saturating_sub(region.start) as u64;
+    let mut search = Search {
+        file,
+        mask,
+        region,
+        budget: len.saturating_mul(HASHED_PER_BYTE).max(HASHED_MIN),
+    };
+    let mut found = Vec::new();
+    let (mut offset, mut id) = search.forward_links(&mut found);
+    let mut back = Vec::new();
+    let (end, end_id) = search.backward_links(offset, id, &mut back);
+    // What is left between the two.
+    while id < end_id && offset.saturating_add(RECORD_LEN_MIN) <= end {
+        let Some(place) = search.next_between(offset, end, id..end_id) else {
+            break;
+        };
+        id = place.id.get() + 1;
+        offset = place.offset + place.len;
+        found.push(place);
+        // Its followers hang together again.
+        while id < end_id
+            && let Some(len) = search.len_at(offset, id)
+            && offset + len <= end
+        {
+            found.extend(place_of(id, offset, len));
+            id += 1;
+            offset += len;
+        }
+    }
+    back.reverse();
+    found.extend(back);
+    found
+}
+
+fn place_of(id: u64, offset: usize, len: usize) -> Option<Place> {
+    let id = EventId::new(id)?;
+    Some(Place { id, offset, len })
+}
+
+struct Search<'a> {
+    /// The file up to the end of the region.
+    file: &'a [u8],
+    mask: u32,
+    region: &'a Region,
+    /// How many bytes may still be checksummed.
+    budget: u64,
+}
+
+impl Search<'_> {
+    /// Records that follow one another from the start on, over single ones that are damaged but for
+    /// their lengths; where and with which id it ends.
+    fn forward_links(&mut self, found: &mut Vec<Place>) -> (usize, u64) {
+        let Range { start: first, end } = self.region.ids;
+        let mut offset = self.region.start;
+        // The header of the first batch may be what is damaged.
+        if first < end
+            && self.len_at(offset, first).is_none()
+            && self.len_at(offset + batch::HEADER_LEN, first).is_some()
+        {
+            offset += batch::HEADER_LEN;
+        }
+        let mut id = first;
+        while id < end {
+            if let Some(len) = self.len_at(offset, id) {
+                found.extend(place_of(id, offset, len));
+                offset += len;
+                id += 1;
+                continue;
+            }
+            let rest = self.file.get(offset..).unwrap_or_default();
+            let Ok(len) = record::peek_len(rest) else {
+                break;
+            };
+            if id + 1 >= end || self.len_at(offset + len, id + 1).is_none() {
+                break;
+            }
+            offset += len;
+            id += 1;
+        }
+        (offset, id)
+    }
+
+    /// Records that end where the one behind them begins, from the end of the region down; they come
+    /// in descending order. Nothing below `from`, and no id below `first`.
+    fn backward_links(&mut self, from: usize, first: u64, found: &mut Vec<Place>) -> (usize, u64) {
+        let mut end = self.region.end;
+        let mut end_id = self.region.ids.end;
+        // A mark that is damaged may stand at the end.
+        if self.last_before(end, end_id, from, first).is_none()
+            && let Some(before) = end.checked_sub(batch::HEADER_LEN)
+            && self.last_before(before, end_id, from, first).is_some()
+        {
+            end = before;
+        }
+        while let Some(place) = self.last_before(end, end_id, from, first) {
+            end = place.offset;
+            end_id = place.id.get();
+            found.push(place);
+        }
+        (end, end_id)
+    }
+
+    /// The record before `end_id` that ends at `end`.
+    fn last_before(&mut self, end: usize, end_id: u64, from: usize, first: u64) -> Option<Place> {
+        let id = end_id.checked_sub(1).filter(|id| *id >= first)?;
+        let tail = Cursor::new(self.file.get(end.checked_sub(TAIL_LEN)?..end)?).take_u64()?;
+        if tail != id {
+            return None;
+        }
+        let mut offset = end.checked_sub(RECORD_LEN_MIN)?;
+        while offset >= from {
+            let len = Cursor::new(self.file.get(offset..)?).take_u32()? as usize;
+            if len == end - offset && self.len_at(offset, id) == Some(len) {
+                return place_of(id, offset, len);
+            }
+            offset = offset.checked_sub(ALIGNMENT)?;
+        }
+        None
+    }
+
+    /// The first record between two places whose id is one of `ids`.
+    fn next_between(&mut self, from: usize, until: usize, ids: Range<u64>) -> Option<Place> {
+        let mut offset = from;
+        while offset + RECORD_LEN_MIN <= until {
+            let rest = self.file.get(offset..until)?;
+            if let Ok(len) = record::peek_len(rest)
+                && let Some(id) = Cursor::new(rest.get(len - TAIL_LEN..)?).take_u64()
+                // There must have been room for those that are missing before it.
+                && ids.contains(&id)
+                && id - ids.start <= records_max(offset - from)
+                && let Some(len) = self.len_at(offset, id)
+            {
+                return place_of(id, offset, len);
+            }
+            offset += ALIGNMENT;
+        }
+        None
+    }
+
+    /// The length of the record at `offset` if it is whole, lies in the region, and is `id`.
+    fn len_at(&mut self, offset: usize, id: u64) -> Option<usize> {
+        let rest = self.file.get(offset..)?;
+        let len = record::peek_len(rest).ok()?;
+        let told = Cursor::new(rest.get(len - TAIL_LEN..)?).take_u64()?;
+        if told != id {
+            return None;
+        }
+        self.budget = self.budget.checked_sub(len as u64)?;
+        let (record, len) = record::decode(rest, self.mask).ok()?;
+        let fits = |record: &Record<'_>| {
+            record.id.get() == id && self.region.salt.is_none_or(|salt| salt == record.salt)
+        };
+        fits(&record).then_some(len)
+    }
+}
