@@ -9,7 +9,7 @@ use bytes::Bytes;
 use strandlog_engine::storage::sim::SimDisk;
 use strandlog_engine::storage::{Access, DirectoryLock, Entry, Storage, StorageFile};
 use strandlog_engine::{
-    BackupError, BackupReport, Checkpoint, Log, Options, Retention, backup, verify,
+    BackupError, BackupReport, Checkpoint, Log, Options, Retention, backup, repair, verify,
 };
 
 use super::support::{append, bodies, contents, files, id, left, open, open_with, small, threaded};
@@ -100,6 +100,62 @@ fn damage_in_a_sealed_segment_is_named_and_copied_as_it_is() {
     let (log, _) = open(&target, 2).unwrap();
     assert_eq!(log.end(), id(31));
     assert!(log.read(id(1)).unwrap().is_some() && log.read(id(30)).unwrap().is_some());
+}
+
+#[test]
+fn what_a_log_has_lost_since_is_still_in_the_copy_and_a_new_copy_knows_the_loss() {
+    let (source, earlier, later) = (SimDisk::new(), SimDisk::new(), SimDisk::new());
+    let (log, _) = open(&source, 1).unwrap();
+    fill(&log, 30);
+    copy(&source, &earlier).unwrap();
+    let want = bodies(&log);
+    log.close().unwrap();
+    // The header of one segment, a record of another.
+    let segments = files(&source, ".seg");
+    source.flip_bit(&segments[1], 20, 3);
+    source.flip_bit(&segments[3], 5_000, 3);
+    let root: Arc<dyn Storage> = source.root();
+    let repaired = repair(Arc::clone(&root), &small(2), &mut |_| true, &mut |_, _| ()).unwrap();
+    assert!(repaired.is_done);
+    let found = |disk: &SimDisk| {
+        let (log, _) = open(disk, 3).unwrap();
+        let found: Vec<_> = (1..=30)
+            .map(|number| log.read(id(number)).is_ok())
+            .collect();
+        found
+    };
+    assert!(found(&source).contains(&false));
+
+    let report = copy(&source, &later).unwrap();
+    assert_eq!(report.damage, [], "it is recorded");
+    assert_eq!(found(&later), found(&source));
+    // A segment that was written anew has another header than the one that was copied.
+    let refused = copy(&source, &earlier);
+    assert!(
+        matches!(refused, Err(BackupError::Other { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(held(&earlier), want);
+}
+
+#[test]
+fn a_damaged_segment_takes_nothing_from_an_earlier_copy() {
+    let (source, target) = (SimDisk::new(), SimDisk::new());
+    let (log, _) = open(&source, 1).unwrap();
+    fill(&log, 4);
+    copy(&source, &target).unwrap();
+    let before = contents(&target);
+    fill(&log, 20);
+    log.close().unwrap();
+    // The segment that was the tail then.
+    let newest = files(&target, ".seg").pop().unwrap();
+    source.flip_bit(&newest, 4_200, 3);
+    let refused = copy(&source, &target);
+    assert!(
+        matches!(&refused, Err(BackupError::Damaged(damage)) if damage.file == newest),
+        "{refused:?}"
+    );
+    assert_eq!(contents(&target), before);
 }
 
 #[test]
