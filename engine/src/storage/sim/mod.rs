@@ -69,7 +69,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
 pub use self::chance::Left;
@@ -161,7 +161,8 @@ pub enum CallKind {
 pub struct Call {
     /// The method.
     pub kind: CallKind,
-    /// The path of the file or directory from the root on; for a rename `from -> to`.
+    /// The path of the file or directory from the root on, as it is called now; for a rename
+    /// `from -> to`.
     pub path: Arc<str>,
     /// Where the bytes to be moved begin; 0 if none are.
     pub offset: u64,
@@ -274,9 +275,20 @@ impl SimDisk {
         self.world.lock().faults.push((step, fault, repeat));
     }
 
+    /// Lets step number `step` take long: before it does its work `meanwhile` is called, and other
+    /// threads find the disk free. What they do with it are steps, too, and go first.
+    ///
+    /// With [`Repeat::FromThenOn`] all later steps take long, those that `meanwhile` waits for
+    /// included. A second call takes the place of the first.
+    pub fn slow_at(&self, step: u64, repeat: Repeat, meanwhile: Arc<dyn Fn() + Send + Sync>) {
+        self.world.lock().slow = Some((step, repeat, meanwhile));
+    }
+
     /// Ends all faults.
     pub fn heal(&self) {
-        self.world.lock().faults.clear();
+        let mut world = self.world.lock();
+        world.faults.clear();
+        world.slow = None;
     }
 
     /// Whether the syncs of files succeed without doing anything, to see whether a test notices.
@@ -457,6 +469,17 @@ fn put_for_good(world: &mut World, directory: Node, name: &str, node: Node) {
     names.sync_one(name);
 }
 
+/// The world at the beginning of a call, after what happens meanwhile if the call takes long.
+fn enter(world: &Mutex<World>) -> MutexGuard<'_, World> {
+    let mut entered = world.lock();
+    if let Some(meanwhile) = entered.meanwhile() {
+        drop(entered);
+        meanwhile();
+        entered = world.lock();
+    }
+    entered
+}
+
 #[derive(Debug)]
 struct SimDirectory {
     world: Arc<Mutex<World>>,
@@ -475,11 +498,10 @@ impl SimDirectory {
     }
 
     fn file(&self, node: Node, name: &str, access: Access, world: &mut World) -> SimFile {
-        world.open(node);
+        world.open(node, join(&self.path, name).into());
         SimFile {
             world: Arc::clone(&self.world),
             node,
-            path: join(&self.path, name).into(),
             access,
             len: AtomicU64::new(world.content(node).bytes().len() as u64),
             frozen_len: AtomicU64::new(0),
@@ -497,7 +519,7 @@ impl SimDirectory {
 
 impl Storage for SimDirectory {
     fn lock(&self) -> io::Result<DirectoryLock> {
-        let mut world = self.world.lock();
+        let mut world = enter(&self.world);
         let (turn, _) = world.step(self.call(CallKind::Lock, LOCK_NAME));
         turn.check()?;
         if world.find(self.node, LOCK_NAME).is_err() {
@@ -514,7 +536,7 @@ impl Storage for SimDirectory {
     }
 
     fn list(&self) -> io::Result<Vec<Entry>> {
-        let mut world = self.world.lock();
+        let mut world = enter(&self.world);
         let (turn, _) = world.step(Call {
             path: Arc::clone(&self.path),
             ..self.call(CallKind::List, "")
@@ -525,7 +547,7 @@ impl Storage for SimDirectory {
 
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn StorageFile>> {
         check_name(name)?;
-        let mut world = self.world.lock();
+        let mut world = enter(&self.world);
         let turn = world.step(Call {
             len,
             ..self.call(CallKind::Create, name)
@@ -541,7 +563,7 @@ impl Storage for SimDirectory {
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>> {
         check_name(name)?;
-        let mut world = self.world.lock();
+        let mut world = enter(&self.world);
         let (turn, _) = world.step(self.call(CallKind::Open, name));
         turn.check()?;
         let node = world.find_file(self.node, name)?;
@@ -551,20 +573,24 @@ impl Storage for SimDirectory {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         check_name(from)?;
         check_name(to)?;
-        let mut world = self.world.lock();
+        let mut world = enter(&self.world);
         let turn = world.step(self.call(CallKind::Rename, &format!("{from} -> {to}")));
-        world.rename(self.node, from, to, turn)
+        let renamed = world.rename(self.node, from, to, turn);
+        if let Ok(node) = world.find(self.node, to) {
+            world.is_at(node, join(&self.path, to).into());
+        }
+        renamed
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         check_name(name)?;
-        let mut world = self.world.lock();
+        let mut world = enter(&self.world);
         let turn = world.step(self.call(CallKind::Remove, name));
         world.remove(self.node, name, turn)
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        let mut world = self.world.lock();
+        let mut world = enter(&self.world);
         let (turn, _) = world.step(Call {
             path: Arc::clone(&self.path),
             ..self.call(CallKind::SyncNames, "")
@@ -574,7 +600,7 @@ impl Storage for SimDirectory {
 
     fn directory(&self, name: &str) -> io::Result<Arc<dyn Storage>> {
         check_name(name)?;
-        let mut world = self.world.lock();
+        let mut world = enter(&self.world);
         let (turn, _) = world.step(self.call(CallKind::Directory, name));
         turn.check()?;
         let node = world.find_directory(self.node, name)?;
@@ -583,7 +609,7 @@ impl Storage for SimDirectory {
 
     fn create_directory(&self, name: &str) -> io::Result<Arc<dyn Storage>> {
         check_name(name)?;
-        let mut world = self.world.lock();
+        let mut world = enter(&self.world);
         let turn = world.step(self.call(CallKind::CreateDirectory, name));
         let node = world.create_directory(self.node, name, turn)?;
         Ok(self.sub_directory(node, name))
@@ -606,7 +632,6 @@ impl Drop for HeldLock {
 struct SimFile {
     world: Arc<Mutex<World>>,
     node: Node,
-    path: Arc<str>,
     access: Access,
     /// As the contract has it: what others make of the file does not count.
     len: AtomicU64,
@@ -615,10 +640,10 @@ struct SimFile {
 }
 
 impl SimFile {
-    fn call(&self, kind: CallKind, offset: u64, len: usize) -> Call {
+    fn call(&self, world: &World, kind: CallKind, offset: u64, len: usize) -> Call {
         Call {
             kind,
-            path: Arc::clone(&self.path),
+            path: world.path(self.node),
             offset,
             len: len as u64,
         }
@@ -634,7 +659,7 @@ impl StorageFile for SimFile {
         if self.access == Access::Read {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        let mut world = self.world.lock();
+        let mut world = enter(&self.world);
         if offset < self.frozen_len.load(Ordering::Relaxed) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -642,7 +667,8 @@ impl StorageFile for SimFile {
             ));
         }
         let len = pieces.iter().map(|piece| piece.len()).sum();
-        let turn = world.step(self.call(CallKind::WriteAt, offset, len));
+        let call = self.call(&world, CallKind::WriteAt, offset, len);
+        let turn = world.step(call);
         let written = world.write(self.node, offset, pieces, turn)?;
         if written > 0 {
             let end = offset.saturating_add(written as u64);
@@ -652,14 +678,16 @@ impl StorageFile for SimFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut world = self.world.lock();
-        let (turn, _) = world.step(self.call(CallKind::ReadAt, offset, buffer.len()));
+        let mut world = enter(&self.world);
+        let call = self.call(&world, CallKind::ReadAt, offset, buffer.len());
+        let (turn, _) = world.step(call);
         world.read(self.node, offset, buffer, turn)
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut world = self.world.lock();
-        let (turn, _) = world.step(self.call(CallKind::Sync, 0, 0));
+        let mut world = enter(&self.world);
+        let call = self.call(&world, CallKind::Sync, 0, 0);
+        let (turn, _) = world.step(call);
         world.sync(self.node, turn)
     }
 
@@ -669,10 +697,11 @@ impl StorageFile for SimFile {
     }
 
     fn frozen(&self) -> io::Result<Bytes> {
-        let mut world = self.world.lock();
+        let mut world = enter(&self.world);
         let frozen_len = self.frozen_len.load(Ordering::Relaxed);
         let len = usize::try_from(frozen_len).unwrap_or(usize::MAX);
-        let (turn, _) = world.step(self.call(CallKind::Frozen, 0, len));
+        let call = self.call(&world, CallKind::Frozen, 0, len);
+        let (turn, _) = world.step(call);
         turn.check()?;
         let bytes = world.content(self.node).bytes();
         if bytes.len() < len {

@@ -690,3 +690,35 @@ fn files_can_be_put_on_the_disk_and_taken_from_it() {
     }
     assert_eq!(disk.steps(), 2);
 }
+
+#[test]
+fn while_a_call_takes_long_others_find_the_disk_free() {
+    use std::sync::Mutex as StdMutex;
+    for (repeat, times) in [(Repeat::Once, 1), (Repeat::FromThenOn, 2)] {
+        let (disk, file) = disk_with(1);
+        let seen = Arc::new(StdMutex::new(Vec::new()));
+        let meanwhile = {
+            let (disk, seen) = (disk.clone(), Arc::clone(&seen));
+            move || seen.lock().unwrap().push(disk.read_file("a")[0])
+        };
+        disk.slow_at(disk.steps() + 1, repeat, Arc::new(meanwhile));
+        write(&*file, 0, 1, 2);
+        assert_eq!(*seen.lock().unwrap(), []);
+        write(&*file, 0, 1, 3);
+        assert_eq!(*seen.lock().unwrap(), [2], "before it does its work");
+        file.sync().unwrap();
+        assert_eq!(seen.lock().unwrap().len(), times, "{repeat:?}");
+        disk.heal();
+        file.sync().unwrap();
+        assert_eq!(seen.lock().unwrap().len(), times, "{repeat:?}");
+        assert_eq!(disk.durable_file("a")[0], 3);
+    }
+}
+
+#[test]
+fn a_call_names_its_file_as_it_is_called_now() {
+    let (disk, file) = disk_with(1);
+    disk.root().rename("a", "b").unwrap();
+    write(&*file, 0, 1, 2);
+    assert_eq!(&*disk.calls().pop().unwrap().path, "b");
+}

@@ -17,6 +17,9 @@ const FILE_LEN_MAX: u64 = 1 << 30;
 
 pub(super) const ROOT: Node = 0;
 
+/// What happens while a call takes long.
+pub(super) type Meanwhile = Arc<dyn Fn() + Send + Sync>;
+
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) seed: u64,
@@ -24,6 +27,7 @@ pub(super) struct World {
     pub(super) crash_at: Option<u64>,
     pub(super) is_off: bool,
     pub(super) faults: Vec<(u64, Fault, Repeat)>,
+    pub(super) slow: Option<(u64, Repeat, Meanwhile)>,
     pub(super) syncs_lie: bool,
     pub(super) name_syncs_lie: bool,
     pub(super) capacity: u64,
@@ -41,6 +45,8 @@ enum Thing {
         content: Content,
         names: u32,
         openings: u32,
+        /// Under which name it was opened or renamed last.
+        path: Arc<str>,
     },
     Directory {
         names: Names,
@@ -101,6 +107,7 @@ impl World {
             crash_at: None,
             is_off: false,
             faults: Vec::new(),
+            slow: None,
             syncs_lie: false,
             name_syncs_lie: false,
             capacity: u64::MAX,
@@ -111,6 +118,18 @@ impl World {
             }],
             nameless: Vec::new(),
         }
+    }
+
+    /// What happens before the next call does its work, if that takes long.
+    pub(super) fn meanwhile(&mut self) -> Option<Meanwhile> {
+        let next = self.calls.len() as u64;
+        let (step, repeat, meanwhile) = self.slow.as_ref()?;
+        let meanwhile = match repeat {
+            Repeat::Once if *step == next => self.slow.take()?.2,
+            Repeat::FromThenOn if *step <= next => Arc::clone(meanwhile),
+            Repeat::Once | Repeat::FromThenOn => return None,
+        };
+        Some(meanwhile)
     }
 
     /// Counts a call, and decides how it goes.
@@ -265,6 +284,7 @@ impl World {
             content,
             names: 1,
             openings: 0,
+            path: "".into(),
         });
         self.things.len() - 1
     }
@@ -391,9 +411,24 @@ impl World {
         }
     }
 
-    pub(super) fn open(&mut self, file: Node) {
+    pub(super) fn open(&mut self, file: Node, path: Arc<str>) {
         if let Thing::File { openings, .. } = &mut self.things[file] {
             *openings += 1;
+        }
+        self.is_at(file, path);
+    }
+
+    /// Remembers how a file is called, to name it in calls.
+    pub(super) fn is_at(&mut self, file: Node, at: Arc<str>) {
+        if let Thing::File { path, .. } = &mut self.things[file] {
+            *path = at;
+        }
+    }
+
+    pub(super) fn path(&self, file: Node) -> Arc<str> {
+        match &self.things[file] {
+            Thing::File { path, .. } => Arc::clone(path),
+            Thing::Directory { .. } => unreachable!("a file stays one"),
         }
     }
 
@@ -510,11 +545,18 @@ impl World {
     /// The same disk for a new process: what the kernel holds is still there.
     pub(super) fn restarted(&self) -> Self {
         let mut world = Self {
+            seed: self.seed,
             calls: Vec::new(),
             crash_at: None,
             is_off: false,
             faults: Vec::new(),
-            ..self.clone()
+            slow: None,
+            syncs_lie: self.syncs_lie,
+            name_syncs_lie: self.name_syncs_lie,
+            capacity: self.capacity,
+            used: self.used,
+            things: self.things.clone(),
+            nameless: self.nameless.clone(),
         };
         for thing in &mut world.things {
             match thing {
