@@ -1,9 +1,14 @@
 //! A success reply means durable and readable: it survives the loss of power at any step.
 
-use strandlog_engine::storage::sim::SimDisk;
+use std::collections::{BTreeMap, BTreeSet};
 
+use strandlog_engine::storage::sim::{Call, CallKind, SimDisk};
+
+use super::case::Case;
+use super::figures::{Figure, seeds};
+use super::story::Told;
 use super::support::{Story, append, bodies, files, open, play, script, setting};
-use super::trouble::{Case, Rig, SOUND};
+use super::trouble::{ROUNDS, Rig, SOUND};
 
 #[test]
 fn everything_is_there_after_a_clean_stop() {
@@ -17,47 +22,83 @@ fn everything_is_there_after_a_clean_stop() {
     story.check(&log).unwrap();
 }
 
-/// The power goes at each step of each script.
+/// The power goes at the steps of the scripts.
 pub(crate) fn cuts() -> Result<u64, String> {
-    let scripts = setting("STRANDLOG_TEST_SCRIPTS", 2);
-    let leftovers = setting("STRANDLOG_TEST_LEFTOVERS", 3);
-    let mut count = 0;
-    for script in 1..=scripts {
-        count += SOUND.sweep(SOUND.cuts(script, leftovers))?;
-    }
-    Ok(count)
+    let every = setting("STRANDLOG_TEST_STEPS_EVERY");
+    let leftovers = setting("STRANDLOG_TEST_LEFTOVERS");
+    let scripts = 1..=setting("STRANDLOG_TEST_SCRIPTS");
+    SOUND.sweep(scripts.flat_map(|script| SOUND.cuts(script, every, leftovers)))
 }
 
 #[test]
 fn what_was_acknowledged_survives_a_power_cut_at_any_step() {
-    let count = cuts().unwrap_or_else(|error| panic!("{error}"));
-    eprintln!("{count} cuts");
-    assert!(count > 2_000, "{count}");
+    let figure = Figure::of("D2", "power cuts", [300, 20_000, 30_000]);
+    figure.reached(cuts().unwrap_or_else(|error| panic!("{error}")));
+}
+
+/// What a step belongs to.
+fn work_of(call: &Call, is_opened: bool) -> Option<&'static str> {
+    let is = |ending: &str| call.path.ends_with(ending);
+    let is_tmp = call.path.contains(".tmp");
+    Some(match call.kind {
+        CallKind::Create | CallKind::WriteAt | CallKind::Sync | CallKind::Rename if !is_opened => {
+            "creating a log"
+        }
+        CallKind::WriteAt if is(".seg") && call.len == 48 => "writing a mark or a seal",
+        CallKind::WriteAt if is(".seg") => "writing a batch",
+        CallKind::Sync if is(".seg") => "syncing the log",
+        CallKind::Rename if is(".seg") => "naming a new segment",
+        CallKind::Rename if is(".seg.tmp") => "letting a segment expire",
+        CallKind::Remove if is(".seg.tmp") => "removing an expired segment",
+        CallKind::Remove if is(".idx") => "removing the index of an expired segment",
+        CallKind::Rename if is(".idx") => "naming a sparse index",
+        CallKind::Rename if is(".0.tags") => "naming a run of the tag index",
+        CallKind::Rename if is(".1.tags") => "naming a merged run",
+        CallKind::Remove if is(".0.tags") => "removing a run that was merged",
+        CallKind::WriteAt if is(".ckp") => "writing a checkpoint",
+        CallKind::Sync if is(".ckp") => "syncing the checkpoints",
+        CallKind::Rename if is(".ckp") => "naming the compacted checkpoints",
+        CallKind::Remove if is(".ckp") => "removing the old checkpoints",
+        CallKind::Create if is_tmp => "preparing a file",
+        CallKind::WriteAt if is_tmp => "writing a prepared file",
+        CallKind::Sync if is_tmp => "syncing a prepared file",
+        CallKind::SyncNames => "syncing the names",
+        _ => return None,
+    })
 }
 
 #[test]
 fn the_scripts_do_everything_there_is_to_do() {
-    use strandlog_engine::storage::sim::CallKind;
+    const WORKS: usize = 20;
     for number in 1..=6 {
         let disk = SimDisk::new();
-        super::story::Told::new(number).play(&disk, 1, &script(number, 48));
-        let did = |kind: CallKind, ending: &str| {
-            let calls = disk.calls();
-            let mut calls = calls.iter();
-            assert!(
-                calls.any(|call| call.kind == kind && call.path.ends_with(ending)),
-                "script {number}: {kind:?} {ending}"
-            );
-        };
-        did(CallKind::Rename, ".seg");
-        did(CallKind::Rename, ".idx");
-        did(CallKind::Rename, ".0.tags");
-        did(CallKind::Rename, ".1.tags");
-        did(CallKind::Rename, ".ckp");
-        did(CallKind::Rename, ".seg.tmp");
-        did(CallKind::Remove, ".0.tags");
-        did(CallKind::Remove, ".ckp");
+        let mut told = Told::new(number);
+        let acts = script(number, ROUNDS);
+        let log = told.open(&disk, 1).unwrap();
+        let opened = usize::try_from(disk.steps()).unwrap();
+        for act in &acts {
+            told.story.act(&log, act).unwrap();
+        }
+        log.close().unwrap();
+        let calls = disk.calls();
+        let mut works = BTreeMap::new();
+        for (step, call) in calls.iter().enumerate() {
+            if let Some(work) = work_of(call, step >= opened) {
+                *works.entry(work).or_insert(0) += 1;
+            }
+        }
+        eprintln!("script {number}: {works:?}");
+        assert_eq!(works.len(), WORKS, "script {number}: {works:?}");
         assert!(files(&disk, ".seg").len() > 2);
+        // Each of these steps is one at which the power goes.
+        let cut: BTreeSet<u64> = SOUND
+            .cuts(number, 1, 1)
+            .map(|case| match case {
+                Case::Cut { step, .. } => step,
+                other => panic!("{other}"),
+            })
+            .collect();
+        assert!(cut.into_iter().eq(0..calls.len() as u64));
     }
 }
 
@@ -66,7 +107,7 @@ fn a_disk_that_lies_about_syncs_is_noticed() {
     let rig = Rig {
         prepare: |disk| disk.syncs_lie(true),
     };
-    assert!(rig.sweep(rig.cuts(1, 3)).is_err(), "it could not fail");
+    assert!(rig.sweep(rig.cuts(1, 1, 3)).is_err(), "it could not fail");
 }
 
 #[test]
@@ -74,29 +115,34 @@ fn a_disk_that_lies_about_syncs_of_names_is_noticed() {
     let rig = Rig {
         prepare: |disk| disk.name_syncs_lie(true),
     };
-    assert!(rig.sweep(rig.cuts(1, 3)).is_err(), "it could not fail");
+    assert!(rig.sweep(rig.cuts(1, 1, 3)).is_err(), "it could not fail");
 }
 
 /// The power goes again while the log recovers, three deep.
 pub(crate) fn deep_cuts() -> Result<u64, String> {
-    let seeds = setting("STRANDLOG_TEST_RECOVERY_CUTS", 500);
-    SOUND.sweep((0..seeds).map(|seed| Case::Deep { seed }))
+    SOUND.sweep(seeds("STRANDLOG_TEST_RECOVERY_CUTS").map(|seed| Case::Deep { seed }))
 }
 
 #[test]
 fn what_was_acknowledged_survives_power_cuts_during_recovery() {
-    deep_cuts().unwrap_or_else(|error| panic!("{error}"));
+    let figure = Figure::of("D5", "cuts during recovery, three deep", [50, 1_000, 5_000]);
+    figure.reached(deep_cuts().unwrap_or_else(|error| panic!("{error}")));
 }
 
 /// The process is killed, not the machine, and the power goes later: the page cache of the first
 /// process must not be taken for the disk.
 pub(crate) fn kills() -> Result<u64, String> {
-    SOUND.sweep(SOUND.kills(5))
+    SOUND.sweep(SOUND.kills(5, setting("STRANDLOG_TEST_STEPS_EVERY")))
 }
 
 #[test]
 fn what_was_acknowledged_survives_a_kill_and_then_a_power_cut() {
-    kills().unwrap_or_else(|error| panic!("{error}"));
+    let figure = Figure::of(
+        "D5",
+        "kills, and a cut in the next process",
+        [150, 1_000, 1_000],
+    );
+    figure.reached(kills().unwrap_or_else(|error| panic!("{error}")));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Random operations against the log and against a list: both answer alike, after crashes, too.
 
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
+use super::figures::{Figure, seeds, shared};
 use super::steps::{Step, run};
-use super::support::setting;
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
@@ -25,18 +26,34 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-#[test]
-fn random_operations_and_crashes_leave_what_a_list_would_hold() {
-    let cases = u32::try_from(setting("STRANDLOG_TEST_CASES", 64)).unwrap();
+/// So many cases share a random number generator, whose seed is their first number.
+const TOGETHER: usize = 20;
+
+fn cases(first: u64, count: usize) -> Result<u64, String> {
     let config = ProptestConfig {
-        cases,
+        cases: u32::try_from(count).unwrap(),
         failure_persistence: None,
         ..ProptestConfig::default()
     };
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&first.to_le_bytes());
+    let generator = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
     let strategy = (any::<u64>(), proptest::collection::vec(step(), 1..90));
-    proptest!(config, |((seed, steps) in strategy)| {
-        if let Err(error) = run(seed, &steps) {
-            return Err(TestCaseError::fail(format!("seed {seed}: {error}")));
-        }
+    TestRunner::new_with_rng(config, generator)
+        .run(&strategy, |(seed, steps)| {
+            run(seed, &steps).map_err(|error| TestCaseError::fail(format!("seed {seed}: {error}")))
+        })
+        .map_err(|error| {
+            format!("{error}\nSTRANDLOG_TEST_SEED={first} STRANDLOG_TEST_CASES={count} replays it")
+        })?;
+    Ok(count as u64)
+}
+
+#[test]
+fn random_operations_and_crashes_leave_what_a_list_would_hold() {
+    let figure = Figure::of("Z2", "sequences beside the model", [40, 10_000, 100_000]);
+    let count = shared(seeds("STRANDLOG_TEST_CASES"), TOGETHER, |numbers| {
+        cases(numbers[0], numbers.len())
     });
+    figure.reached(count.unwrap_or_else(|error| panic!("{error}")));
 }

@@ -1,10 +1,12 @@
 //! Where the log ends: every row of the table in FORMAT.md, section 7, and torn against damaged tails.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use strandlog_engine::storage::sim::{CallKind, Left, SimDisk};
 use strandlog_engine::{Checkpoint, Damage, Log, OpenError, ReadError};
 
+use super::figures::{Figure, seeds, shared};
 use super::support::{Chance, append, bodies, contents, files, id, left, open, setting, threaded};
 
 const SEGMENT: &str = "00000000000000000001.seg";
@@ -282,8 +284,9 @@ fn a_tail_that_was_truncated_is_never_taken_for_a_shorter_log() {
         let disk = disk.after_crash(Left::All);
         let bytes = disk.read_file(SEGMENT);
         let end = *batches(&disk, SEGMENT).last().unwrap();
+        let every = usize::try_from(setting("STRANDLOG_TEST_LENGTHS_EVERY")).unwrap();
         for len in (0..4_096)
-            .step_by(97)
+            .step_by(every)
             .chain(4_096..end + 200)
             .chain([bytes.len() - 1])
         {
@@ -297,57 +300,79 @@ fn a_tail_that_was_truncated_is_never_taken_for_a_shorter_log() {
     }
 }
 
+/// A tail that a cut has left, and the same with an acknowledged bit flipped. What it was: whether
+/// the first was torn, and whether there was an acknowledged batch to flip a bit of.
+fn torn_and_damaged(seed: u64) -> Result<(bool, bool), String> {
+    let chance = Chance::new(seed);
+    let disk = SimDisk::with_seed(seed);
+    let (log, _) = open(&disk, seed).unwrap();
+    disk.crash_at(disk.steps() + 2 + chance.below(16));
+    let mut ends = vec![4_096];
+    let mut records = 0;
+    loop {
+        let sizes: Vec<Vec<u8>> = (0..1 + chance.below(3))
+            .map(|_| vec![b'x'; usize::try_from(chance.below(400)).unwrap()])
+            .collect();
+        let slices: Vec<&[u8]> = sizes.iter().map(Vec::as_slice).collect();
+        match append(&log, "s", &slices) {
+            Ok(_) => {
+                ends.push(*batches(&disk, SEGMENT).last().unwrap());
+                records += slices.len();
+            }
+            Err(_) => break,
+        }
+    }
+    drop(log);
+    let kind = chance.below(7);
+    let after = disk.after_crash(left(kind, seed));
+    let (log, report) = open(&after.restart(), 2)
+        .map_err(|error| format!("seed {seed}, kind {kind}: a torn tail: {error:?}"))?;
+    if bodies(&log).len() < records {
+        return Err(format!(
+            "seed {seed}, kind {kind}: {records} were acknowledged"
+        ));
+    }
+    let is_torn = report.dropped_len > 0;
+    // A bit of any acknowledged batch but the last: the one behind it is proof.
+    let until = ends.len().checked_sub(2).map_or(4_096, |at| ends[at]);
+    if until == 4_096 {
+        return Ok((is_torn, false));
+    }
+    let at = 4_096 + chance.below(until as u64 - 4_096);
+    after.flip_bit(SEGMENT, at, u32::try_from(chance.below(8)).unwrap());
+    match open(&after, 3) {
+        Err(OpenError::Damaged(_)) => Ok((is_torn, true)),
+        opened => Err(format!(
+            "seed {seed}, kind {kind}: a flip at {at} below {until}: {opened:?}"
+        )),
+    }
+}
+
 #[test]
 fn torn_tails_open_and_damaged_ones_are_refused() {
-    let pairs = setting("STRANDLOG_TEST_TORN_PAIRS", 2_000);
-    let (mut torn, mut damaged) = (0, 0);
-    for seed in 0..pairs {
-        let chance = Chance::new(seed);
-        let disk = SimDisk::with_seed(seed);
-        let (log, _) = open(&disk, seed).unwrap();
-        disk.crash_at(disk.steps() + 2 + chance.below(16));
-        let mut ends = vec![4_096];
-        let mut records = 0;
-        loop {
-            let sizes: Vec<Vec<u8>> = (0..1 + chance.below(3))
-                .map(|_| vec![b'x'; usize::try_from(chance.below(400)).unwrap()])
-                .collect();
-            let slices: Vec<&[u8]> = sizes.iter().map(Vec::as_slice).collect();
-            match append(&log, "s", &slices) {
-                Ok(_) => {
-                    ends.push(*batches(&disk, SEGMENT).last().unwrap());
-                    records += slices.len();
-                }
-                Err(_) => break,
-            }
+    let figure = Figure::of(
+        "C3",
+        "pairs of a torn tail and a damaged one",
+        [300, 100_000, 100_000],
+    );
+    let torn = AtomicU64::new(0);
+    let pairs = setting("STRANDLOG_TEST_TORN_PAIRS");
+    let damaged = shared(seeds("STRANDLOG_TEST_TORN_PAIRS"), 64, |seeds| {
+        let mut damaged = 0;
+        for seed in seeds {
+            let (is_torn, is_damaged) = torn_and_damaged(seed)?;
+            torn.fetch_add(u64::from(is_torn), Ordering::Relaxed);
+            damaged += u64::from(is_damaged);
         }
-        drop(log);
-        let kind = chance.below(7);
-        let after = disk.after_crash(left(kind, seed));
-        let (log, report) = open(&after.restart(), 2)
-            .unwrap_or_else(|error| panic!("seed {seed}, kind {kind}: a torn tail: {error:?}"));
-        assert!(bodies(&log).len() >= records, "seed {seed}, kind {kind}");
-        torn += u64::from(report.dropped_len > 0);
-        // A bit of any acknowledged batch but the last: the one behind it is proof.
-        let Some(until) = ends.len().checked_sub(2).map(|at| ends[at]) else {
-            continue;
-        };
-        if until == 4_096 {
-            continue;
-        }
-        let at = 4_096 + chance.below(until as u64 - 4_096);
-        after.flip_bit(SEGMENT, at, u32::try_from(chance.below(8)).unwrap());
-        let opened = open(&after, 3);
-        assert!(
-            matches!(opened, Err(OpenError::Damaged(_))),
-            "seed {seed}, kind {kind}: a flip at {at} below {until}: {opened:?}"
-        );
-        damaged += 1;
-    }
+        Ok(damaged)
+    });
+    let damaged = damaged.unwrap_or_else(|error| panic!("{error}"));
+    let torn = torn.into_inner();
     assert!(
         torn > pairs / 10 && damaged > pairs / 2,
         "{torn}, {damaged}"
     );
+    figure.reached(damaged);
 }
 
 /// Batches are cut off, and new ones of the same sizes written in their place.

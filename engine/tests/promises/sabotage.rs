@@ -20,6 +20,11 @@ pub(crate) fn planted() -> Option<Sabotage> {
     PLANTED.get()
 }
 
+/// Plants it on this thread, which works for one that has it planted.
+pub(crate) fn plant(fault: Option<Sabotage>) {
+    PLANTED.set(fault);
+}
+
 /// A promise, and the check of it that an ordinary test makes: how much it looked at, or what it
 /// found.
 type Check = (&'static str, fn() -> Result<u64, String>);

@@ -82,11 +82,10 @@ impl Story {
     fn act_unseen(&mut self, log: &Log, act: &Act) -> Result<(), String> {
         match act {
             Act::Append(events) => self.append(log, events),
-            Act::Advance(lag) => {
-                let position = (log.end().get() - 1).saturating_sub(*lag);
-                self.checkpoint(log, position.max(self.checkpoint.unwrap_or(0)), true)
+            Act::Advance(_) | Act::Seek(_) => {
+                let (position, forward) = self.target(log, act);
+                self.checkpoint(log, position, forward)
             }
-            Act::Seek(part) => self.checkpoint(log, (log.end().get() - 1) * part / 256, false),
             Act::Upkeep => {
                 log.upkeep_now();
                 Ok(())
@@ -110,6 +109,41 @@ impl Story {
                 self.checkpoint_maybe.clear();
                 Ok(())
             }
+        }
+    }
+
+    /// What the log may show while the act is under way, in which nothing fails.
+    pub(crate) fn during(&self, log: &Log, act: &Act) -> Self {
+        let mut during = self.clone();
+        match act {
+            Act::Append(events) => {
+                during.events.extend(events.iter().cloned());
+                during.ends.push(during.last());
+            }
+            Act::Advance(_) | Act::Seek(_) => {
+                let (position, _) = self.target(log, act);
+                during.checkpoint_maybe.push(Some(position));
+            }
+            Act::Forget => during.checkpoint_maybe.push(None),
+            Act::Keep(records) => {
+                let kept_min = during.kept_min.unwrap_or(*records).min(*records);
+                during.kept_min = Some(kept_min);
+            }
+            Act::Upkeep | Act::Flush => {}
+        }
+        during
+    }
+
+    /// Where an act moves the checkpoint, and whether it may only go forward.
+    fn target(&self, log: &Log, act: &Act) -> (u64, bool) {
+        let end = log.end().get() - 1;
+        match act {
+            Act::Seek(part) => (end * part / 256, false),
+            Act::Advance(lag) => {
+                let position = end.saturating_sub(*lag);
+                (position.max(self.checkpoint.unwrap_or(0)), true)
+            }
+            _ => unreachable!("{act:?} moves no checkpoint"),
         }
     }
 

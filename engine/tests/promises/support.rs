@@ -10,6 +10,7 @@ use strandlog_engine::{
     Query, ReadError, Receipt, RecoveryReport, Tag,
 };
 
+pub(crate) use super::settings::setting;
 pub(crate) use super::story::{Act, Event, Story, event, left, play, reopen, script};
 
 /// A clock that is set by hand, and moves by one microsecond a look, so that no two looks agree.
@@ -23,6 +24,10 @@ impl HandClock {
 
     pub(crate) fn set(&self, now_us: u64) {
         self.0.store(now_us, Ordering::Relaxed);
+    }
+
+    pub(crate) fn go_on(&self, by_us: u64) {
+        self.0.fetch_add(by_us, Ordering::Relaxed);
     }
 }
 
@@ -56,17 +61,6 @@ impl Entropy for Chance {
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         x ^ (x >> 31)
-    }
-}
-
-/// The value of a setting of the tests, for longer runs than the usual ones.
-pub(crate) fn setting(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text}")),
-        Err(_) => {
-            eprintln!("{name} is not set: {default}, a short run");
-            default
-        }
     }
 }
 

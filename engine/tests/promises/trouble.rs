@@ -1,94 +1,20 @@
 //! One run of a script with trouble at a place of choice, named so that it can be had again: the
 //! power goes, the process is killed, a call fails; once, or again and again.
 
-use std::fmt;
-use std::str::FromStr;
-
 use strandlog_engine::storage::sim::{Fault, Repeat, SimDisk};
 use strandlog_engine::{Health, OpenError};
 
+use super::case::Case;
+use super::figures::{Figure, seeds, shared};
+use super::slow;
 use super::story::{Act, Told, event, left, script};
-use super::support::{Chance, setting};
+use super::support::Chance;
 
 /// How long the scripts are, in rounds of about two acts.
-const ROUNDS: u64 = 48;
-const ROUNDS_OF_FAILURES: u64 = 26;
-
-/// What goes wrong, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Case {
-    /// The power goes at a step, and leaves this.
-    Cut { script: u64, step: u64, left: u64 },
-    /// The process is killed at a step, and soon after the next has begun the power goes.
-    Kill { script: u64, step: u64, left: u64 },
-    /// The power goes at any step, and then during the recovery, up to three times in a row.
-    Deep { seed: u64 },
-    /// A call fails, once or from then on.
-    Fail {
-        script: u64,
-        step: u64,
-        fault: Fault,
-        repeat: Repeat,
-    },
-    /// Failing calls, kills and power cuts in any order.
-    Mixed { seed: u64 },
-}
-
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cut { script, step, left } => write!(f, "cut {script} {step} {left}"),
-            Self::Kill { script, step, left } => write!(f, "kill {script} {step} {left}"),
-            Self::Deep { seed } => write!(f, "deep {seed}"),
-            Self::Fail {
-                script,
-                step,
-                fault,
-                repeat,
-            } => write!(f, "fail {script} {step} {fault:?} {repeat:?}"),
-            Self::Mixed { seed } => write!(f, "mixed {seed}"),
-        }
-    }
-}
-
-impl FromStr for Case {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let number = |at: usize| -> Result<u64, String> {
-            let word: &&str = words.get(at).ok_or("too few words")?;
-            word.parse().map_err(|_| format!("{word} is no number"))
-        };
-        Ok(match words.first().copied() {
-            Some("cut") => Self::Cut {
-                script: number(1)?,
-                step: number(2)?,
-                left: number(3)?,
-            },
-            Some("kill") => Self::Kill {
-                script: number(1)?,
-                step: number(2)?,
-                left: number(3)?,
-            },
-            Some("deep") => Self::Deep { seed: number(1)? },
-            Some("mixed") => Self::Mixed { seed: number(1)? },
-            Some("fail") => Self::Fail {
-                script: number(1)?,
-                step: number(2)?,
-                fault: Fault::ALL
-                    .into_iter()
-                    .find(|fault| Some(&&*format!("{fault:?}")) == words.get(3))
-                    .ok_or("no such fault")?,
-                repeat: [Repeat::Once, Repeat::FromThenOn]
-                    .into_iter()
-                    .find(|repeat| Some(&&*format!("{repeat:?}")) == words.get(4))
-                    .ok_or("once or from then on?")?,
-            },
-            _ => return Err(format!("{text:?} names no case")),
-        })
-    }
-}
+pub(crate) const ROUNDS: u64 = 48;
+pub(crate) const ROUNDS_OF_FAILURES: u64 = 26;
+/// So many cases of one script and step go to one thread, to share the run before the trouble.
+const TOGETHER: usize = 48;
 
 /// Where scripts are played.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +32,10 @@ struct Played {
     step: u64,
     disk: SimDisk,
     told: Told,
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap()
 }
 
 impl Rig {
@@ -128,9 +58,15 @@ impl Rig {
         disk.steps()
     }
 
-    /// Cuts at each step of the script, with so many leftovers each.
-    pub(crate) fn cuts(&self, script: u64, leftovers: u64) -> impl Iterator<Item = Case> {
-        (0..self.steps(script, ROUNDS)).flat_map(move |step| {
+    /// Cuts at every so-manieth step of the script, with so many leftovers each.
+    pub(crate) fn cuts(
+        &self,
+        script: u64,
+        every: u64,
+        leftovers: u64,
+    ) -> impl Iterator<Item = Case> + Send + use<> {
+        let steps = (script % every..self.steps(script, ROUNDS)).step_by(index(every));
+        steps.flat_map(move |step| {
             (0..leftovers).map(move |index| Case::Cut {
                 script,
                 step,
@@ -140,20 +76,31 @@ impl Rig {
         })
     }
 
-    /// Kills at each step of the script.
-    pub(crate) fn kills(&self, script: u64) -> impl Iterator<Item = Case> {
+    /// Kills at every so-manieth step of the script.
+    pub(crate) fn kills(
+        &self,
+        script: u64,
+        every: u64,
+    ) -> impl Iterator<Item = Case> + Send + use<> {
         (0..self.steps(script, ROUNDS))
+            .step_by(index(every))
             .flat_map(move |step| [0, 4, 5].map(|left| Case::Kill { script, step, left }))
     }
 
-    /// Each call fails in each way. Of calls that move no bytes, all but the moving of less.
-    pub(crate) fn failures(&self, script_seed: u64) -> impl Iterator<Item = Case> {
+    /// Each call fails in each way, and takes long. Of calls that move no bytes, all but the moving
+    /// of less.
+    pub(crate) fn failures(&self, script_seed: u64) -> impl Iterator<Item = Case> + Send + use<> {
         use strandlog_engine::storage::sim::CallKind;
         let disk = self.disk(script_seed);
         Told::new(script_seed).play(&disk, 1, &script(script_seed, ROUNDS_OF_FAILURES));
         (0..).zip(disk.calls()).flat_map(move |(step, call)| {
             let moves_bytes = matches!(call.kind, CallKind::WriteAt | CallKind::ReadAt);
             let faults = Fault::ALL.into_iter();
+            let slow = [Repeat::Once, Repeat::FromThenOn].map(|repeat| Case::Slow {
+                script: script_seed,
+                step,
+                repeat,
+            });
             faults
                 .filter(move |fault| moves_bytes || !matches!(fault, Fault::Short | Fault::Zero))
                 .flat_map(move |fault| {
@@ -164,19 +111,22 @@ impl Rig {
                         repeat,
                     })
                 })
+                .chain(slow)
         })
     }
 
     /// Runs all cases, and gives their number, or the first in which a promise was broken.
-    pub(crate) fn sweep(&self, cases: impl Iterator<Item = Case>) -> Result<u64, String> {
-        let mut played = None;
-        let mut count = 0;
-        for case in cases {
-            self.check(case, &mut played)
-                .map_err(|error| format!("{error}\nSTRANDLOG_TEST_REPLAY=\"{case}\" replays it"))?;
-            count += 1;
-        }
-        Ok(count)
+    pub(crate) fn sweep(&self, cases: impl Iterator<Item = Case> + Send) -> Result<u64, String> {
+        shared(cases, TOGETHER, |cases| {
+            let mut played = None;
+            let count = cases.len() as u64;
+            for case in cases {
+                self.check(case, &mut played).map_err(|error| {
+                    format!("{error}\nSTRANDLOG_TEST_REPLAY=\"{case}\" replays it")
+                })?;
+            }
+            Ok(count)
+        })
     }
 
     fn check(&self, case: Case, played: &mut Option<Played>) -> Result<(), String> {
@@ -223,6 +173,11 @@ impl Rig {
                         format!("{error}\nwhat failed was {call}")
                     })
             }
+            Case::Slow {
+                script,
+                step,
+                repeat,
+            } => slow::check(&self.disk(step), script, step, repeat),
             Case::Mixed { seed } => self.mixed(seed),
         }
     }
@@ -256,7 +211,10 @@ impl Rig {
         let mut told = Told::new(number);
         told.play(&disk, 1, &acts);
         let mut after = disk.after_crash(left(chance.below(8), seed));
-        for depth in 0..1 + seed % 3 {
+        for depth in 0..3 {
+            told.clone()
+                .goes_on(&after.restart(), chance.below(1 << 40))
+                .map_err(|error| format!("depth {depth}: {error}"))?;
             let calm = after.after_crash(left(1, 0));
             told.open(&calm, 7)
                 .map_err(|error| format!("depth {depth}: {error:?}"))?;
@@ -425,9 +383,9 @@ fn a_printed_failure_is_replayed() {
     let lying = Rig {
         prepare: |disk| disk.syncs_lie(true),
     };
-    let cases: [Box<dyn Iterator<Item = Case>>; 4] = [
-        Box::new(lying.cuts(1, 2)),
-        Box::new(lying.kills(1)),
+    let cases: [Box<dyn Iterator<Item = Case> + Send>; 4] = [
+        Box::new(lying.cuts(1, 1, 2)),
+        Box::new(lying.kills(1, 1)),
         Box::new((0..500).map(|seed| Case::Deep { seed })),
         Box::new((0..500).map(|seed| Case::Mixed { seed })),
     ];
@@ -444,12 +402,11 @@ fn a_printed_failure_is_replayed() {
 
 /// Mixed troubles: see [`Case::Mixed`].
 pub(crate) fn mixed() -> Result<u64, String> {
-    let seeds = setting("STRANDLOG_TEST_MIXED", 400);
-    SOUND.sweep((0..seeds).map(|seed| Case::Mixed { seed }))
+    SOUND.sweep(seeds("STRANDLOG_TEST_MIXED").map(|seed| Case::Mixed { seed }))
 }
 
 #[test]
 fn failing_calls_kills_and_power_cuts_in_any_order_lose_nothing() {
-    let count = mixed().unwrap_or_else(|error| panic!("{error}"));
-    eprintln!("{count} runs");
+    let figure = Figure::of("D2", "runs with mixed troubles", [50, 4_000, 100_000]);
+    figure.reached(mixed().unwrap_or_else(|error| panic!("{error}")));
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::questions::tag;
+use super::settings::setting;
 use super::twin::{Log, Twin, check_view};
 use crate::storage::sim::{Fault, Left, Repeat, SimDisk};
 use crate::tags::{TagError, TagIndex};
@@ -25,6 +26,12 @@ fn script(disk: &SimDisk) -> Option<Twin> {
         let _ = twin.index.merge_once(twin.log.first());
     }
     Some(twin)
+}
+
+/// The steps that this run looks at.
+fn some(steps: u64) -> impl Iterator<Item = u64> {
+    let every = setting("STRANDLOG_TEST_TAG_STEPS_EVERY");
+    (0..steps).step_by(usize::try_from(every).unwrap())
 }
 
 /// A new process finds the right answers on `disk`, and nothing that is wrong.
@@ -56,7 +63,7 @@ fn a_power_cut_at_any_step_leaves_right_answers() {
     let log = script(&peace).unwrap().log;
     check(&peace, &log, "in peace");
     assert!(peace.steps() > 60, "{}", peace.steps());
-    for step in 0..peace.steps() {
+    for step in some(peace.steps()) {
         let lefts = [
             Left::Nothing,
             Left::All,
@@ -83,7 +90,7 @@ fn a_second_power_cut_while_opening_leaves_right_answers() {
     let log = script(&SimDisk::new()).unwrap().log;
     let peace = SimDisk::new();
     script(&peace).unwrap();
-    for step in (0..peace.steps()).step_by(3) {
+    for step in some(peace.steps()) {
         let disk = SimDisk::new();
         disk.crash_at(step);
         script(&disk);
@@ -119,7 +126,7 @@ fn a_disk_that_loses_what_it_synced_is_noticed() {
 fn a_failing_call_at_any_step_costs_no_answer() {
     let peace = SimDisk::new();
     script(&peace).unwrap();
-    for step in 0..peace.steps() {
+    for step in some(peace.steps()) {
         // All of them at every step would take a minute; each call is made many times.
         let faults = [
             [(Fault::Eio, Repeat::Once), (Fault::Short, Repeat::Once)],

@@ -4,5 +4,7 @@ mod crash;
 mod damage;
 mod long;
 mod questions;
+#[path = "../../../tests/promises/settings.rs"]
+mod settings;
 mod threads;
 mod twin;

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::settings::setting;
 use super::twin::{Twin, collect_query};
 use crate::storage::sim::SimDisk;
 use crate::tags::{Direction, Query};
@@ -51,6 +52,12 @@ fn tags(numbers: &[u8]) -> Vec<Vec<u8>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: u32::try_from(setting("STRANDLOG_TEST_TAG_CASES")).unwrap(),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     #[test]
     fn every_answer_is_the_twins(
         steps in prop::collection::vec(step(), 1..240),
