@@ -4,11 +4,13 @@
 #   ./test.sh            all of it
 #   FUZZ_SECONDS=0 ./test.sh    without the fuzz runs
 #   TORTURE=0 ./test.sh         without the server on disks that fail
+#   LENGTH=everyday ./test.sh   without the promises at length
 set -euo pipefail
 cd "$(dirname "$0")"
 
 FUZZ_SECONDS="${FUZZ_SECONDS:-20}"
 TORTURE="${TORTURE:-1}"
+LENGTH="${LENGTH:-ci}"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 
 step() { printf '\n== %s\n' "$*"; }
@@ -84,6 +86,11 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "Tests"
 cargo nextest run --workspace
 cargo test --workspace --doc --quiet
+
+if [ "$LENGTH" != everyday ]; then
+    step "Promises at length"
+    engine/tests/promises/at-length.sh "$LENGTH"
+fi
 
 step "Planted faults"
 cargo clippy -p strandlog-engine --all-targets --features sabotage --quiet -- -D warnings

@@ -10,6 +10,8 @@ use libfuzzer_sys::fuzz_target;
 
 #[path = "../checks/model.rs"]
 mod model;
+#[path = "../../engine/tests/promises/settings.rs"]
+mod settings;
 #[path = "../../engine/tests/promises/steps.rs"]
 mod steps;
 #[path = "../../engine/tests/promises/story.rs"]

@@ -12,6 +12,8 @@ mod ownership;
 mod publish;
 mod reading;
 mod repeats;
+#[path = "../../engine/tests/promises/settings.rs"]
+mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;

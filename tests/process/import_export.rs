@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::events::{Line, assert_holds_exactly, exported, file_of, write};
 use crate::harness::{Server, run, run_ok, strandlog, wait_for_end, wait_until};
 use crate::http;
+use crate::settings::setting;
 
 fn import(server: &Server, file: &str) -> Value {
     let summary = run_ok(["import", file, "--url", &server.url(), "--json"]);
@@ -219,21 +220,21 @@ fn real_flights_come_back_as_they_were_imported() {
         eprintln!("SKIPPED: there is no {path}; name another one in STRANDLOG_FLIGHTS");
         return;
     };
-    const COUNT: usize = 20_000;
+    let count = usize::try_from(setting("STRANDLOG_TEST_FLIGHTS")).unwrap();
     let mut text = String::new();
     let mut reader = std::io::BufReader::new(MultiGzDecoder::new(packed.as_slice()));
-    for _ in 0..COUNT {
+    for _ in 0..count {
         std::io::BufRead::read_line(&mut reader, &mut text).unwrap();
     }
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(&directory.path().join("data"));
     let file = write(directory.path(), "flights.ndjson", &text);
-    assert_eq!(import(&server, &file)["stored"], COUNT);
-    assert_eq!(import(&server, &file)["alreadyThere"], COUNT);
+    assert_eq!(import(&server, &file)["stored"], count);
+    assert_eq!(import(&server, &file)["alreadyThere"], count);
 
     let imported = Line::read(&text);
     let exported = exported(&server);
-    assert_eq!(exported.len(), COUNT);
+    assert_eq!(exported.len(), count);
     for (exported, imported) in exported.iter().zip(&imported) {
         assert_eq!(exported.data.get(), imported.data.get());
     }

@@ -16,6 +16,8 @@ mod logins;
 mod memory;
 mod pavbis;
 mod readme;
+#[path = "../../engine/tests/promises/settings.rs"]
+mod settings;
 mod start;
 mod stop;
 mod verify;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::harness::{Server, wait_until};
 use crate::http::{Answer, request};
+use crate::settings::setting;
 
 const BASIC: (&str, &str) = ("Authorization", "Basic dGVzdDp0ZXN0");
 const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
@@ -16,7 +17,6 @@ const CONSUMER: (&str, &str) = ("X-Consumer-ID", "2480b859-e08a-4414-9c7d-003bc1
 const NAMES: [&str; 10] = [
     "placed", "paid", "picked", "packed", "sent", "held", "returned", "refunded", "rated", "closed",
 ];
-const EVENTS: u64 = 10_000;
 const PRODUCERS: u64 = 16;
 
 /// Publishes events of these names in turn until `numbers` reaches `until` or the server is gone; the
@@ -74,7 +74,8 @@ fn ack(address: &str, id: &str) -> std::io::Result<Answer> {
 }
 
 #[test]
-fn numbers_have_no_gaps_after_ten_thousand_publishes_with_a_kill_in_the_middle() {
+fn numbers_have_no_gaps_after_thousands_of_publishes_with_a_kill_in_the_middle() {
+    let events = setting("STRANDLOG_TEST_PUBLISHES");
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let published = Mutex::new(BTreeMap::new());
@@ -83,18 +84,18 @@ fn numbers_have_no_gaps_after_ten_thousand_publishes_with_a_kill_in_the_middle()
     thread::scope(|scope| {
         let address = server.address.clone();
         let (numbers, published) = (&numbers, &published);
-        scope.spawn(move || publish_all(&address, &NAMES, numbers, EVENTS, published));
+        scope.spawn(move || publish_all(&address, &NAMES, numbers, events, published));
         wait_until("half of the events are published", || {
-            numbers.load(Ordering::Relaxed) >= EVENTS / 2
+            numbers.load(Ordering::Relaxed) >= events / 2
         });
         server.kill();
     });
     let server = Server::start(&data);
     // What was under way when the server died may be there or not, and is not sent again.
-    publish_all(&server.address, &NAMES, &numbers, EVENTS, &published);
+    publish_all(&server.address, &NAMES, &numbers, events, &published);
     let published = published.into_inner().unwrap();
     let acknowledged: usize = published.values().map(BTreeSet::len).sum();
-    assert!(acknowledged as u64 >= EVENTS - 2 * PRODUCERS);
+    assert!(acknowledged as u64 >= events - 2 * PRODUCERS);
 
     // An acknowledgement is taken only if the number of its event follows the one before, so taking
     // all of them in the order they are read shows that there is no gap.
@@ -122,7 +123,8 @@ fn numbers_have_no_gaps_after_ten_thousand_publishes_with_a_kill_in_the_middle()
         });
         consumers.into_iter().map(|one| one.join().unwrap()).sum()
     });
-    assert!((acknowledged..=10_000).contains(&numbered), "{numbered}");
+    let most = usize::try_from(events).unwrap();
+    assert!((acknowledged..=most).contains(&numbered), "{numbered}");
 }
 
 #[test]
