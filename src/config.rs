@@ -7,9 +7,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::app::Limits;
 use crate::dialect;
 use crate::doors;
 use crate::store::{Durability, Retention};
@@ -26,6 +28,9 @@ const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// The longest, in bytes: a start that has to read it whole again still takes about a second.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// The shortest and the longest time that slow clients can be given, in seconds: a slow network takes a
+/// second now and then, and nobody waits for an hour.
+const TIMEOUT_SECONDS: (u64, u64) = (1, 3_600);
 /// What is logged if nobody says otherwise.
 const LOG_LEVEL_DEFAULT: &str = "info";
 /// The words that are a level by themselves.
@@ -44,6 +49,8 @@ pub struct Config {
     pub segment_len: u64,
     /// Which events may go, for logs that were not told otherwise.
     pub retention: Retention,
+    /// The limits, with the times that slow clients are given.
+    pub limits: Limits,
     /// The form of the server's own log.
     pub log_format: LogFormat,
     /// What goes into it: a level, or directives such as `info,strandlog::store=debug`.
@@ -129,6 +136,7 @@ struct File {
     durability: Option<DurabilityName>,
     segment_bytes: Option<u64>,
     retention: RetentionSection,
+    timeouts: TimeoutsSection,
     log: LogSection,
     dialect: dialect::Settings,
     webhooks: webhook::Settings,
@@ -141,6 +149,41 @@ struct RetentionSection {
     max_age_seconds: Option<u64>,
     max_bytes: Option<u64>,
     max_events: Option<u64>,
+}
+
+/// How long slow clients are waited for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TimeoutsSection {
+    header_seconds: Option<u64>,
+    body_seconds: Option<u64>,
+    write_seconds: Option<u64>,
+}
+
+impl TimeoutsSection {
+    fn limits(&self) -> Result<Limits, ConfigError> {
+        let default = Limits::default();
+        let timeout = |name: &str, given: Option<u64>, default: Duration| {
+            let (min, max) = TIMEOUT_SECONDS;
+            match given {
+                None => Ok(default),
+                Some(seconds) if (min..=max).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+                Some(seconds) => Err(ConfigError(format!(
+                    "timeouts.{name} {seconds} is not between {min} and {max}"
+                ))),
+            }
+        };
+        Ok(Limits {
+            header_timeout: timeout(
+                "header_seconds",
+                self.header_seconds,
+                default.header_timeout,
+            )?,
+            body_timeout: timeout("body_seconds", self.body_seconds, default.body_timeout)?,
+            write_timeout: timeout("write_seconds", self.write_seconds, default.write_timeout)?,
+            ..default
+        })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -190,6 +233,7 @@ impl Config {
                 bytes_max: parsed.retention.max_bytes,
                 records_max: parsed.retention.max_events,
             },
+            limits: parsed.timeouts.limits()?,
             log_format: overrides
                 .log_format
                 .or(parsed.log.format)
@@ -375,6 +419,27 @@ mod tests {
         for bytes in ["0", "65535", "1073741825"] {
             let text = format!("segment_bytes = {bytes}");
             refused(&text, "is not between 65536 and 1073741824");
+        }
+    }
+
+    #[test]
+    fn slow_clients_are_given_a_time_that_makes_sense() {
+        let of = |text| resolved(Overrides::default(), Some(text)).map(|config| config.limits);
+        assert_eq!(of(""), Ok(Limits::default()));
+        let text = "[timeouts]\nheader_seconds = 3\nbody_seconds = 4\nwrite_seconds = 3600\n";
+        let expected = Limits {
+            header_timeout: Duration::from_secs(3),
+            body_timeout: Duration::from_secs(4),
+            write_timeout: Duration::from_secs(3_600),
+            ..Limits::default()
+        };
+        assert_eq!(of(text), Ok(expected));
+        for name in ["header", "body", "write"] {
+            for seconds in ["0", "3601"] {
+                let text = format!("[timeouts]\n{name}_seconds = {seconds}\n");
+                let want = format!("timeouts.{name}_seconds {seconds} is not between 1 and 3600");
+                refused(&text, &want);
+            }
         }
     }
 

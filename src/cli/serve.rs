@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::failure::CliFailure;
 use super::logging;
 use super::output::print_line;
-use crate::app::{App, Limits, Parts, limits};
+use crate::app::{App, Parts, limits};
 use crate::clock::{Clock, SystemClock, SystemRandom};
 use crate::config::{Config, DurabilityName, LogFormat, Overrides};
 use crate::doors::Doors;
@@ -150,7 +150,7 @@ async fn open(config: &Config) -> Result<App, CliFailure> {
         store,
         clock,
         random: Arc::new(SystemRandom::new()),
-        limits: Limits::default(),
+        limits: config.limits,
         retention: config.retention,
     })
     .await

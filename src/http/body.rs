@@ -161,6 +161,12 @@ async fn collect(
                 whole.reserve(first.len() + data.len() + rest.min(RESERVED_LEN_MAX));
                 whole.extend_from_slice(&std::mem::take(&mut first));
             }
+            if whole.capacity() - whole.len() < data.len() {
+                // Who has sent so much is believed the rest. Room that is grown step by step leaves
+                // its former places behind, which together are as large as the body.
+                let rest = usize::try_from(incoming.size_hint().lower()).unwrap_or(0);
+                whole.reserve(data.len() + rest.min(len_max - len));
+            }
             whole.extend_from_slice(&data);
         }
     }

@@ -156,6 +156,16 @@ impl Writer {
         }
         self.0.send(piece).await.map_err(|_| Gone)
     }
+
+    /// Resolves once all that was sent is taken. Who makes a piece only then holds none for a client
+    /// that reads slowly.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`] if the connection is.
+    pub async fn taken(&mut self) -> Result<(), Gone> {
+        self.0.reserve().await.map(drop).map_err(|_| Gone)
+    }
 }
 
 /// A producer and the pieces on their way from it. Both live in the connection's own task.
@@ -315,6 +325,26 @@ mod tests {
                 asked.load(Ordering::Relaxed) <= taken + 2,
                 "{taken}: {asked:?}"
             );
+        }
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_producer_that_waits_until_all_is_taken_has_nothing_ready() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&made);
+        let mut body = ReplyBody::stream(|mut out| async move {
+            for number in 0..100_u8 {
+                out.taken().await?;
+                counter.fetch_add(1, Ordering::Relaxed);
+                out.send(vec![number]).await?;
+            }
+            Ok(())
+        });
+        for taken in 1..=100 {
+            let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(usize::from(piece[0]) + 1, taken);
+            assert_eq!(made.load(Ordering::Relaxed), taken);
         }
         assert!(body.frame().await.is_none());
     }

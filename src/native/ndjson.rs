@@ -40,16 +40,20 @@ async fn write(
     _permit: OwnedSemaphorePermit,
 ) -> Result<(), Aborted> {
     let mut next = first;
-    let mut lines = Vec::with_capacity(PIECE_LEN + SLACK_LEN);
+    let mut lines = Vec::new();
     loop {
         let Some(records) = next else {
             out.send(lines).await?;
             return Ok(());
         };
+        if lines.capacity() == 0 {
+            // Thousands may read slowly: of what lies ready for each, records take no memory of ours.
+            out.taken().await?;
+            lines.reserve(PIECE_LEN + SLACK_LEN);
+        }
         let written = write_lines(&mut lines, &records);
         if lines.len() >= PIECE_LEN {
-            let full = std::mem::replace(&mut lines, Vec::with_capacity(PIECE_LEN + SLACK_LEN));
-            out.send(full).await?;
+            out.send(std::mem::take(&mut lines)).await?;
         }
         let page = match written {
             Ok(()) => reading.next_page(READ_LEN).await,

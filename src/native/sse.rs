@@ -119,6 +119,8 @@ async fn write(
             Ok(Followed::Page(records)) => {
                 let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
                 sending.left = sending.left.map(|left| left.saturating_sub(count));
+                // As for lines, nothing is made for a client that has not taken what was made before.
+                out.taken().await?;
                 write_events(&mut text, &records)
             }
             Ok(Followed::Idle) => {
