@@ -3,6 +3,7 @@
 //! Each rig has a control, in which something is done wrong on purpose; a rig that does not notice
 //! proves nothing, and has failed.
 
+mod calls;
 mod crashfs;
 mod crowd;
 mod doors;
@@ -18,6 +19,8 @@ mod rig;
 mod rigs;
 mod server;
 mod sink;
+mod stream;
+mod vitals;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -68,6 +71,10 @@ struct Arguments {
     /// A results file: its cycles with this seed are done, and new lines go to it
     #[arg(long, value_name = "FILE", conflicts_with = "results")]
     resume: Option<PathBuf>,
+
+    /// How long `soak` goes on [default: a minute]
+    #[arg(long)]
+    minutes: Option<f64>,
 
     /// A file to which lines of results are added
     #[arg(long, value_name = "FILE")]
@@ -140,6 +147,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         config: None,
         seed,
         keep: arguments.keep.clone(),
+        minutes: arguments.minutes,
     };
     context.configure()?;
     let commit = commit();

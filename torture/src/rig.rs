@@ -57,6 +57,8 @@ pub(crate) struct Context {
     pub(crate) seed: u64,
     /// Where data directories go with which something is wrong, for somebody to look at.
     pub(crate) keep: Option<PathBuf>,
+    /// How long the rig that goes on for a time of its own does so.
+    pub(crate) minutes: Option<f64>,
 }
 
 /// A part of a run.

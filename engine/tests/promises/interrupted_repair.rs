@@ -26,7 +26,7 @@ fn readable(log: &Log) -> BTreeSet<u64> {
 #[test]
 fn the_power_may_go_at_any_step_of_a_repair() {
     let truth = long();
-    let leftovers = setting("STRANDLOG_TEST_REPAIR_LEFTOVERS", 2);
+    let leftovers = setting("STRANDLOG_TEST_REPAIR_LEFTOVERS");
     let mut count = 0;
     for kind in 0..5 {
         let (steps, want) = in_peace(&truth, kind);
@@ -63,7 +63,7 @@ fn the_power_may_go_at_any_step_of_a_repair() {
 #[test]
 fn any_call_of_a_repair_may_fail_and_the_next_repair_goes_on() {
     let truth = long();
-    let each = setting("STRANDLOG_TEST_REPAIR_FAULTS", 1);
+    let each = setting("STRANDLOG_TEST_REPAIR_FAULTS");
     for kind in 0..5 {
         let (steps, want) = in_peace(&truth, kind);
         for step in 0..steps {

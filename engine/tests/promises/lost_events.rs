@@ -32,7 +32,7 @@ fn of_a_damaged_checkpoint_log_every_change_that_reads_well_is_kept() {
     log.close().unwrap();
     let file = files(&disk, ".ckp").remove(0);
     let end = data_end(&disk.read_file(&file)) as u64;
-    let every = setting("STRANDLOG_TEST_REPAIR_BITS_EVERY", 23) * 5;
+    let every = setting("STRANDLOG_TEST_REPAIR_BITS_EVERY") * 5;
     let bits = (0..64 * 8).chain(4_096 * 8..end * 8);
     for bit in bits.filter(|bit| bit % every == 0 && !(8 * 8..12 * 8).contains(bit)) {
         let disk = disk.restart();

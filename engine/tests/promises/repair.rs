@@ -401,7 +401,7 @@ fn every_flipped_bit_of_the_tail_is_repaired_and_costs_one_record() {
     let truth = truth(&[&[40, 0], &[30], &[20, 20]]);
     let file = &files(&truth.disk, ".seg")[0];
     let end = data_end(&truth.disk.read_file(file)) as u64;
-    let every = setting("STRANDLOG_TEST_REPAIR_BITS_EVERY", 23);
+    let every = setting("STRANDLOG_TEST_REPAIR_BITS_EVERY");
     let bits = (0..64 * 8).chain(4_096 * 8..end * 8);
     let mut acts = 0;
     for bit in bits.filter(|bit| bit % every == 0) {
@@ -423,7 +423,7 @@ fn every_flipped_bit_of_a_sealed_segment_is_repaired_and_costs_one_record() {
     let truth = short();
     let file = &files(&truth.disk, ".seg")[0];
     let end = data_end(&truth.disk.read_file(file)) as u64;
-    let every = setting("STRANDLOG_TEST_REPAIR_BITS_EVERY", 23);
+    let every = setting("STRANDLOG_TEST_REPAIR_BITS_EVERY");
     let bits = (0..64 * 8).chain(4_096 * 8..end * 8);
     for bit in bits.filter(|bit| bit % every == 0) {
         if (8 * 8..12 * 8).contains(&bit) {
@@ -489,7 +489,7 @@ fn break_block(disk: &SimDisk, seed: u64) -> String {
 #[test]
 fn blocks_that_are_zeroed_filled_swapped_doubled_or_stale_are_repaired() {
     let truth = long();
-    let count = setting("STRANDLOG_TEST_REPAIR_BLOCKS", 60);
+    let count = setting("STRANDLOG_TEST_REPAIR_BLOCKS");
     let (mut repairs, mut left) = (0, 0);
     for seed in 0..count {
         let disk = truth.copy();

@@ -1,14 +1,19 @@
 //! All rigs, in the order in which they are run.
 
+mod bounds;
 mod clock;
 mod crashfs;
 mod damage;
 mod device;
 mod fsyncgate;
 mod full;
+mod hooks;
+mod host;
 mod kill;
 mod limits;
 mod loops;
+mod slow;
+mod soak;
 mod stop;
 mod strace;
 
@@ -26,6 +31,11 @@ pub(crate) const ALL: &[Rig] = &[
     clock::RIG,
     stop::RIG,
     damage::RIG,
+    slow::RIG,
+    soak::RIG,
+    host::RIG,
+    bounds::RIG,
+    hooks::RIG,
 ];
 
 /// Those whose cycles may run beside each other in places of their own: they share nothing of the
