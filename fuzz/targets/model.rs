@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     dead_code,
+    unused_imports,
     reason = "most of it is shared with the tests"
 )]
 

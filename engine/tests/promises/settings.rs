@@ -41,7 +41,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     is("STRANDLOG_TEST_REPAIR_BITS_EVERY",[ 97,   23,         3], "of how many bits of a small log one is flipped before a repair"),
     is("STRANDLOG_TEST_REPAIR_BLOCKS",  [ 20,     200,     2_000], "blocks of each kind that are wrong before a repair"),
     is("STRANDLOG_TEST_REPAIR_LEFTOVERS",[ 1,       2,        16], "what is left after each cut of a repair"),
-    is("STRANDLOG_TEST_REPAIR_FAULTS",  [  1,       2,         6], "ways in which each call of a repair fails"),
+    is("STRANDLOG_TEST_REPAIR_FAULTS",  [  1,       2,         4], "ways in which each call of a repair fails"),
     is("STRANDLOG_TEST_TORN_PAIRS",     [600, 130_000, 130_000], "pairs of a torn tail and a damaged one"),
     is("STRANDLOG_TEST_CASES",          [ 40,  10_000,   100_000], "sequences of operations beside the model"),
     is("STRANDLOG_TEST_TAG_CASES",      [ 60,   1_000,    20_000], "sequences of operations on the tag index beside a twin"),
