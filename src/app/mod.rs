@@ -224,6 +224,20 @@ impl App {
             .filter(|(_, health)| *health != Health::Writable)
             .collect()
     }
+
+    /// The logs that are known to have lost events, the server's own included, and how many.
+    #[must_use]
+    pub fn losses(&self) -> Vec<(LogName, u64)> {
+        self.all_logs()
+            .into_iter()
+            .map(|log| {
+                let gaps = log.store.losses().into_iter();
+                let lost = gaps.map(|gap| gap.end().get() - gap.start().get() + 1);
+                (log.name, lost.sum())
+            })
+            .filter(|(_, lost)| *lost > 0)
+            .collect()
+    }
 }
 
 impl Log {

@@ -4,11 +4,12 @@
 //! what its events say.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{LogName, Retention};
+use crate::store::{EventId, LogName, Retention};
 use crate::unwind::{Panicked, to_the_end};
 
 use super::documents::{Change, Documents};
@@ -106,6 +107,32 @@ impl SystemState {
     }
 }
 
+/// Everything from `first` on but these gaps, which are told of.
+fn around(gaps: &[RangeInclusive<EventId>], first: EventId) -> Vec<Selection> {
+    let mut from = first;
+    let mut parts = Vec::with_capacity(gaps.len() + 1);
+    for gap in gaps {
+        tracing::warn!(
+            first = gap.start().get(),
+            last = gap.end().get(),
+            "passed over events of the server's own log that are lost; settings they made are gone"
+        );
+        if *gap.start() > from {
+            parts.push(Selection {
+                from: Some(from),
+                to: EventId::new(gap.start().get() - 1),
+                ..Selection::default()
+            });
+        }
+        from = gap.end().next().unwrap_or(EventId::MAX);
+    }
+    parts.push(Selection {
+        from: Some(from),
+        ..Selection::default()
+    });
+    parts
+}
+
 fn unreadable(event: &Event<'_>, why: &dyn std::error::Error) -> Failure {
     Failure::new(
         Code::Unreadable,
@@ -131,10 +158,14 @@ impl App {
     /// Reads the server's own state.
     pub(super) async fn fold_system(&self) -> Result<SystemState, Failure> {
         let mut state = SystemState::default();
-        let mut reading = self.system_log()?.read(Selection::default()).await?;
-        while let Some(records) = reading.next_page(PAGE_LEN_MAX).await? {
-            for record in records.iter() {
-                state.apply(&Event::from_record(record)?)?;
+        let log = self.system_log()?;
+        // What a repair has declared lost must not keep the server down for ever.
+        for selection in around(&log.store.losses(), log.store.first()) {
+            let mut reading = log.read(selection).await?;
+            while let Some(records) = reading.next_page(PAGE_LEN_MAX).await? {
+                for record in records.iter() {
+                    state.apply(&Event::from_record(record)?)?;
+                }
             }
         }
         Ok(state)

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 const FAILED: u8 = 1;
 /// The exit code of a command that was asked wrongly; clap uses the same.
 const USAGE: u8 = 2;
-/// The exit code of `verify` when it has found damage.
+/// The exit code of `verify` when it has found damage, and of `repair` when it leaves some.
 const DAMAGE: u8 = 3;
 
 /// Why a command stopped, for the person who gave it.
@@ -35,7 +35,7 @@ impl CliFailure {
         }
     }
 
-    /// The command did its work and found damage.
+    /// The command did its work, and damage is there.
     pub(crate) fn damage(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),

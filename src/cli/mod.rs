@@ -1,7 +1,7 @@
 //! The command line: arguments to actions, failures to one line and an exit code.
 //!
 //! `serve` is the server itself. `import`, `export` and `bench` know a server by its HTTP API only;
-//! `verify`, `backup`, `restore` and `dump` know the engine only and need no server.
+//! `verify`, `repair`, `backup`, `restore` and `dump` know the engine only and need no server.
 
 use std::process::ExitCode;
 
@@ -25,6 +25,7 @@ mod logging;
 mod output;
 mod progress;
 mod refusal;
+mod repair;
 mod retry;
 mod serve;
 mod sink;
@@ -61,6 +62,7 @@ Examples:
   strandlog import events.ndjson.gz             a file into the log
   strandlog export -o events.ndjson.gz          the log into a file
   strandlog verify --data /var/lib/strandlog    check every byte
+  strandlog repair --data /var/lib/strandlog    save what can be read of a damaged log
   strandlog backup --to /mnt/backup/strandlog   a copy, while the server runs
   strandlog bench publish --connections 8       how fast is it here?
 
@@ -79,6 +81,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Check every byte of a data directory, without a server
     Verify(verify::VerifyArgs),
+    /// Save what can still be read of damaged logs, without a server
+    Repair(repair::RepairArgs),
     /// Copy a data directory, of a running server too
     Backup(backup::BackupArgs),
     /// Make a data directory of a backup
@@ -119,6 +123,7 @@ fn run(cli: Cli) -> Result<(), CliFailure> {
         Command::Import(args) => client_runtime(1)?.block_on(import::run(args)),
         Command::Export(args) => client_runtime(1)?.block_on(export::run(args)),
         Command::Verify(args) => verify::run(&args),
+        Command::Repair(args) => repair::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Dump(args) => dump::run(&args),

@@ -35,7 +35,8 @@ pub(crate) struct VerifyArgs {
 const EXAMPLES: &str = "\
 Exit codes: 0 sound, 3 damage found, 1 the check could not be made.
 A torn end is no damage: it was never acknowledged, and the next start drops it. Indexes are derived
-from the log and rebuilt by the next start.
+from the log and rebuilt by the next start. Events that `repair` has recorded as lost are listed, and
+are no damage any more.
 
 Examples:
   strandlog verify
@@ -54,6 +55,11 @@ struct Finding {
     /// Bytes of a torn, never acknowledged end.
     torn_len: u64,
     damage: Vec<Place>,
+    /// What is lost and recorded as lost by a repair.
+    losses: Vec<Place>,
+    /// Files that repairs have put aside, and their bytes.
+    set_aside_files: u64,
+    set_aside_len: u64,
     /// Trouble in derived files; no event is concerned.
     derived: Vec<Place>,
 }
@@ -61,12 +67,22 @@ struct Finding {
 /// Where something is wrong, and what.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Place {
+pub(super) struct Place {
     file: String,
     offset: u64,
     first_id: Option<u64>,
     last_id: Option<u64>,
     what: String,
+}
+
+impl Place {
+    /// How many ids it names.
+    fn ids(&self) -> u64 {
+        match (self.first_id, self.last_id) {
+            (Some(first), Some(last)) => last.saturating_sub(first) + 1,
+            (Some(_), None) | (None, Some(_)) | (None, None) => 0,
+        }
+    }
 }
 
 impl From<&Damage> for Place {
@@ -125,7 +141,8 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), CliFailure> {
     }
     let places: usize = findings.logs.iter().map(|log| log.damage.len()).sum();
     Err(CliFailure::damage(format!(
-        "damage in {places} places; nothing was changed"
+        "damage in {places} places; nothing was changed; `strandlog repair --dry-run` says what can \
+         be saved"
     )))
 }
 
@@ -152,6 +169,9 @@ fn check(directory: &DataDirectory, name: &LogName) -> Result<Finding, OpenError
         last_id: report.last.map(EventId::get),
         torn_len: report.torn_len,
         damage: report.damage.iter().map(Place::from).collect(),
+        losses: report.losses.iter().map(Place::from).collect(),
+        set_aside_files: report.set_aside_files,
+        set_aside_len: report.set_aside_len,
         derived: report.derived.iter().map(Place::from).collect(),
     })
 }
@@ -172,16 +192,27 @@ fn table(logs: &[Finding]) -> Vec<String> {
         let last_id = log
             .last_id
             .map_or_else(|| "-".to_owned(), |id| id.to_string());
-        let state = match (log.damage.is_empty(), log.torn_len) {
+        let mut state = match (log.damage.is_empty(), log.torn_len) {
             (false, _) => "DAMAGED".to_owned(),
             (true, 0) => "sound".to_owned(),
             (true, torn_len) => format!("sound, {torn_len} bytes of a torn end"),
         };
+        let lost: u64 = log.losses.iter().map(Place::ids).sum();
+        if lost > 0 {
+            state += &format!(", {lost} events known to be lost");
+        }
+        if log.set_aside_files > 0 {
+            state += &format!(", {} bytes put aside by repair", log.set_aside_len);
+        }
         lines.push(format!(
             "{:width$}  {:>8}  {:>12}  {:>16}  {:>12}  {state}",
             log.log, log.segments, log.events, log.bytes, last_id
         ));
-        for (places, what) in [(&log.damage, "damage"), (&log.derived, "derived")] {
+        for (places, what) in [
+            (&log.damage, "damage"),
+            (&log.losses, "known loss"),
+            (&log.derived, "derived"),
+        ] {
             for place in places {
                 let ids = match (place.first_id, place.last_id) {
                     (Some(first), Some(last)) => format!(", events {first} to {last}"),

@@ -57,6 +57,23 @@ fn reply(call: &Call<'_>, status: impl FnOnce(bool) -> StatusCode) -> Result<Rep
         write::maybe_string(&mut body, reason);
         body.push(b'}');
     }
-    body.extend_from_slice(b"]}");
+    body.push(b']');
+    // No reason to be unwell: the log does all it can without them.
+    let losses = app.losses();
+    if !losses.is_empty() {
+        body.extend_from_slice(b",\"lost\":[");
+        for (index, (name, events)) in losses.iter().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(b"{\"log\":");
+            write::string(&mut body, name.as_str());
+            body.extend_from_slice(b",\"events\":");
+            write::number(&mut body, *events);
+            body.push(b'}');
+        }
+        body.push(b']');
+    }
+    body.push(b'}');
     Ok(json_reply(status(word == "ok"), body))
 }

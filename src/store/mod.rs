@@ -24,7 +24,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -276,6 +276,10 @@ pub trait LogStore: fmt::Debug + Send + Sync + 'static {
 
     /// Applies retention now instead of at the next round.
     fn expire_now(&self) -> Pending<'_, Result<(), ReadError>>;
+
+    /// The ids of records that are lost and known to be lost, ascending: reading one of them is refused
+    /// as damaged, for ever.
+    fn losses(&self) -> Vec<RangeInclusive<EventId>>;
 
     /// What is known of the log now.
     fn state(&self) -> LogState;

@@ -16,6 +16,7 @@ mod logins;
 mod memory;
 mod pavbis;
 mod readme;
+mod repair;
 #[path = "../../engine/tests/promises/settings.rs"]
 mod settings;
 mod start;

@@ -190,7 +190,15 @@ impl Log {
         if let Some(last) = ids.last() {
             self.until_readable(*last).await?;
         }
-        for run in ids.chunk_by(|a, b| b.get() - a.get() <= GAP_MAX) {
+        let gaps = self.store.losses();
+        // Nobody reads across events that are lost.
+        let is_lost_between = |a: &EventId, b: &EventId| {
+            let mut gaps = gaps.iter();
+            gaps.any(|gap| a < gap.start() && gap.end() < b)
+        };
+        let is_run =
+            |a: &EventId, b: &EventId| b.get() - a.get() <= GAP_MAX && !is_lost_between(a, b);
+        for run in ids.chunk_by(is_run) {
             let (Some(first), Some(last)) = (run.first(), run.last()) else {
                 continue;
             };

@@ -303,6 +303,9 @@ pub(super) fn all() -> Value {
                     "logs": { "type": "array", "items": object(&["log", "health", "reason"], json!({
                         "log": text(), "health": text(), "reason": maybe(text()),
                     })) },
+                    "lost": { "type": "array", "items": object(&["log", "events"], json!({
+                        "log": text(), "events": number(),
+                    })) },
                 }),
             ),
         ),

@@ -105,6 +105,9 @@ impl fmt::Display for DirectoryError {
                     write!(f, ": {error}")?;
                     cause = error.source();
                 }
+                if matches!(error, OpenError::Damaged(_)) {
+                    write!(f, "; `strandlog repair --dry-run` says what can be saved")?;
+                }
                 Ok(())
             }
         }

@@ -1,6 +1,6 @@
 //! One log of the engine, as the layers above see it.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -208,6 +208,10 @@ impl LogStore for EmbeddedLog {
 
     fn expire_now(&self) -> Pending<'_, Result<(), ReadError>> {
         self.blocking(|log| Ok(log.expire_now()?))
+    }
+
+    fn losses(&self) -> Vec<RangeInclusive<EventId>> {
+        self.log.losses()
     }
 
     fn state(&self) -> LogState {

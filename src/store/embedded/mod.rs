@@ -203,6 +203,17 @@ fn tell(name: &LogName, log: &Log, report: &RecoveryReport) {
             "opened after an unclean stop; what was acknowledged is there"
         );
     }
+    if report.lost_records > 0 {
+        let gaps = log.losses();
+        tracing::warn!(
+            log = name.as_str(),
+            events = report.lost_records,
+            gaps = gaps.len(),
+            first = gaps.first().map(|gap| gap.start().get()),
+            last = gaps.last().map(|gap| gap.end().get()),
+            "events are lost and recorded as lost by a repair; readers of these ids are told so"
+        );
+    }
     if report.segments_reindexed > 0 {
         let segments = report.segments_reindexed;
         tracing::warn!(
