@@ -156,6 +156,9 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         context.binary.display()
     );
 
+    if let Some(file) = &arguments.resume {
+        results::mend(file)?;
+    }
     let run = Run {
         file: arguments.resume.as_deref().or(arguments.results.as_deref()),
         resumes: arguments.resume.is_some(),

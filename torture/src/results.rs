@@ -96,13 +96,30 @@ pub(crate) fn append(path: &Path, line: &Line) -> Result<(), String> {
         .map_err(|error| describe(&error))
 }
 
+/// Removes the beginning of a line that a run could not end, so that no other line is added to it.
+pub(crate) fn mend(path: &Path) -> Result<(), String> {
+    let text = read(path)?;
+    let whole = text.rfind('\n').map_or(0, |at| at + 1);
+    if whole == text.len() {
+        return Ok(());
+    }
+    let file = File::options().write(true).open(path);
+    file.and_then(|file| file.set_len(whole as u64))
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The text of the file, which need not be there yet.
+fn read(path: &Path) -> Result<String, String> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
 /// How many cycles of a rig the file holds for a seed.
 pub(crate) fn done(path: &Path, rig: &str, seed: u64) -> Result<u64, String> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(format!("{}: {error}", path.display())),
-    };
+    let text = read(path)?;
     let mut cycles = 0;
     for (number, text) in (1..).zip(text.lines()) {
         let line: Line = serde_json::from_str(text)
@@ -112,4 +129,52 @@ pub(crate) fn done(path: &Path, rig: &str, seed: u64) -> Result<u64, String> {
         }
     }
     Ok(cycles)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    #[test]
+    fn a_run_goes_on_behind_the_last_whole_line_of_its_rig_and_seed() {
+        let name = format!("strandlog-torture-results-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _old = fs::remove_file(&path);
+        assert_eq!(done(&path, "kill", 7), Ok(0));
+        mend(&path).unwrap();
+        let line = |rig: &str, seed, control, first, cycles| {
+            let mut tally = Tally::default();
+            tally.cycles = cycles;
+            let took = Duration::from_secs(1);
+            Line::new(
+                rig,
+                (seed, "c"),
+                control,
+                first,
+                &tally,
+                took,
+                "passed".to_owned(),
+            )
+        };
+        for of in [
+            line("kill", 7, true, 0, 90),
+            line("kill", 7, false, 0, 12),
+            line("kill", 7, false, 12, 5),
+            line("stop", 7, false, 0, 80),
+            line("kill", 8, false, 0, 70),
+        ] {
+            append(&path, &of).unwrap();
+        }
+        // What was written when the run was killed.
+        let mut file = File::options().append(true).open(&path).unwrap();
+        file.write_all(b"{\"rig\":\"kill\",\"seed\":7,\"first_cyc")
+            .unwrap();
+        mend(&path).unwrap();
+        assert_eq!(done(&path, "kill", 7), Ok(17));
+        append(&path, &line("kill", 7, false, 17, 3)).unwrap();
+        assert_eq!(done(&path, "kill", 7), Ok(20));
+        fs::remove_file(&path).unwrap();
+    }
 }
