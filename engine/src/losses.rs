@@ -13,8 +13,8 @@ use crate::position::EventId;
 use crate::storage::{Access, Storage, read_exact_at};
 use crate::tags::Span;
 
-/// The longest record of losses that is read, in bytes: a range for every second record of the
-/// longest segment, twice over.
+/// The longest record of losses that is read, in bytes: several times what a range for every second
+/// record of the longest segment takes.
 const FILE_LEN_MAX: u64 = 1 << 30;
 
 /// All recorded losses of a log; never changed while it is open.

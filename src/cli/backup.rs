@@ -70,14 +70,14 @@ Exit codes: 0 done, 3 done and damage found in what was copied, 1 not done; the 
 it held, or a part of what is new.
 
 Examples:
-  strandlog backup --data /var/lib/strandlog --to /mnt/backup/strandlog
-  strandlog verify --data /mnt/backup/strandlog";
+  strandlog backup --data /var/lib/strandlog --to /backup/strandlog
+  strandlog verify --data /backup/strandlog";
 
 const RESTORE_EXAMPLES: &str = "\
 Exit codes: 0 done, 3 done and damage found in what was copied, 1 not done.
 
 Example:
-  strandlog restore --from /mnt/backup/strandlog --data /var/lib/strandlog";
+  strandlog restore --from /backup/strandlog --data /var/lib/strandlog";
 
 /// What was done with one log.
 #[derive(Debug, Serialize)]

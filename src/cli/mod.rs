@@ -63,7 +63,7 @@ Examples:
   strandlog export -o events.ndjson.gz          the log into a file
   strandlog verify --data /var/lib/strandlog    check every byte
   strandlog repair --data /var/lib/strandlog    save what can be read of a damaged log
-  strandlog backup --to /mnt/backup/strandlog   a copy, while the server runs
+  strandlog backup --to /backup/strandlog   a copy, while the server runs
   strandlog bench publish --connections 8       how fast is it here?
 
 Publish and read with curl:

@@ -47,41 +47,10 @@ pub(crate) fn records_max(len: usize) -> u64 {
 
 /// The whole records of a region, ascending by id.
 pub(crate) fn salvage(bytes: &[u8], mask: u32, region: &Region) -> Vec<Place> {
-    let Some(file) = bytes.get(..region.end) else {
-        return Vec::new();
-    };
-    let len = region.end.saturating_sub(region.start) as u64;
-    let mut search = Search {
-        file,
-        mask,
-        region,
-        budget: len.saturating_mul(HASHED_PER_BYTE).max(HASHED_MIN),
-    };
-    let mut found = Vec::new();
-    let (mut offset, mut id) = search.forward_links(&mut found);
-    let mut back = Vec::new();
-    let (end, end_id) = search.backward_links(offset, id, &mut back);
-    // What is left between the two.
-    while id < end_id && offset.saturating_add(RECORD_LEN_MIN) <= end {
-        let Some(place) = search.next_between(offset, end, id..end_id) else {
-            break;
-        };
-        id = place.id.get() + 1;
-        offset = place.offset + place.len;
-        found.push(place);
-        // Its followers hang together again.
-        while id < end_id
-            && let Some(len) = search.len_at(offset, id)
-            && offset + len <= end
-        {
-            found.extend(place_of(id, offset, len));
-            id += 1;
-            offset += len;
-        }
+    match bytes.get(..region.end) {
+        Some(file) => Search::new(file, mask, region).run(),
+        None => Vec::new(),
     }
-    back.reverse();
-    found.extend(back);
-    found
 }
 
 fn place_of(id: u64, offset: usize, len: usize) -> Option<Place> {
@@ -98,7 +67,45 @@ struct Search<'a> {
     budget: u64,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(file: &'a [u8], mask: u32, region: &'a Region) -> Self {
+        let len = region.end.saturating_sub(region.start) as u64;
+        Self {
+            file,
+            mask,
+            region,
+            budget: len.saturating_mul(HASHED_PER_BYTE).max(HASHED_MIN),
+        }
+    }
+
+    fn run(&mut self) -> Vec<Place> {
+        let mut found = Vec::new();
+        let (mut offset, mut id) = self.forward_links(&mut found);
+        let mut back = Vec::new();
+        let (end, end_id) = self.backward_links(offset, id, &mut back);
+        // What is left between the two.
+        while id < end_id && offset.saturating_add(RECORD_LEN_MIN) <= end {
+            let Some(place) = self.next_between(offset, end, id..end_id) else {
+                break;
+            };
+            id = place.id.get() + 1;
+            offset = place.offset + place.len;
+            found.push(place);
+            // Its followers hang together again.
+            while id < end_id
+                && let Some(len) = self.len_at(offset, id)
+                && offset + len <= end
+            {
+                found.extend(place_of(id, offset, len));
+                id += 1;
+                offset += len;
+            }
+        }
+        back.reverse();
+        found.extend(back);
+        found
+    }
+
     /// Records that follow one another from the start on, over single ones that are damaged but for
     /// their lengths; where and with which id it ends.
     fn forward_links(&mut self, found: &mut Vec<Place>) -> (usize, u64) {
@@ -203,5 +210,84 @@ impl Search<'_> {
             record.id.get() == id && self.region.salt.is_none_or(|salt| salt == record.salt)
         };
         fits(&record).then_some(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::record::encode_draft;
+
+    const MASK: u32 = 0x5eed_1234;
+
+    fn record(out: &mut Vec<u8>, id: u64, body: &[u8]) {
+        let draft = encode_draft(out, std::iter::empty(), &[body]);
+        let id = EventId::new(id).unwrap();
+        draft.finish(out, std::iter::empty(), id, 7, 9, MASK);
+    }
+
+    fn region(bytes: &[u8], ids: Range<u64>) -> Region {
+        Region {
+            start: 0,
+            end: bytes.len(),
+            ids,
+            salt: Some(9),
+        }
+    }
+
+    fn ids(places: &[Place]) -> Vec<u64> {
+        places.iter().map(|place| place.id.get()).collect()
+    }
+
+    #[test]
+    fn records_are_found_around_any_that_are_damaged() {
+        let mut whole = Vec::new();
+        let mut starts = Vec::new();
+        for id in 1..=7 {
+            starts.push(whole.len());
+            record(&mut whole, id, &[7; 50]);
+        }
+        for damaged in 0..1 << 7_u32 {
+            for at in [0, 20, 40] {
+                let mut bytes = whole.clone();
+                for (index, start) in starts.iter().enumerate() {
+                    if damaged & (1 << index) != 0 {
+                        bytes[start + at] ^= 0x18;
+                    }
+                }
+                let found = salvage(&bytes, MASK, &region(&bytes, 1..8));
+                let want: Vec<u64> = (1..8).filter(|id| damaged & (1 << (id - 1)) == 0).collect();
+                assert_eq!(ids(&found), want, "{damaged:07b}, byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_record_in_a_damaged_body_is_passed_over() {
+        let mut forged = Vec::new();
+        record(&mut forged, 2, b"forged");
+        record(&mut forged, 3, b"forged");
+        let mut bytes = Vec::new();
+        record(&mut bytes, 1, &forged);
+        let second = bytes.len();
+        record(&mut bytes, 2, b"real");
+        record(&mut bytes, 3, b"real");
+        bytes[0] ^= 0x30;
+        let found = salvage(&bytes, MASK, &region(&bytes, 1..4));
+        assert_eq!(ids(&found), [2, 3]);
+        assert_eq!(found[0].offset, second);
+    }
+
+    #[test]
+    fn lengths_that_lead_nowhere_cost_a_bounded_number_of_checksums() {
+        // Each word is the length of a record that ends within the region, and an id that fits.
+        let len = 1_u64 << 16;
+        let bytes: Vec<u8> = (0..len / 4).flat_map(|_| len.to_le_bytes()).collect();
+        let region = region(&bytes, len - 1..len + 2);
+        let mut search = Search::new(&bytes, MASK, &region);
+        let budget = search.budget;
+        assert_eq!(search.run(), []);
+        assert!(search.budget < len, "{} is left of {budget}", search.budget);
+        assert_eq!(budget, HASHED_PER_BYTE * bytes.len() as u64);
     }
 }

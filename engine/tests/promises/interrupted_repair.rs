@@ -41,7 +41,7 @@ fn the_power_may_go_at_any_step_of_a_repair() {
             let _cut_off = repair_on(cut.root(), 4);
             for index in 0..leftovers {
                 let what = format!("kind {kind}, step {step}, leftover {index}");
-                let left = left(if index == 0 { step % 4 } else { 3 + index }, step);
+                let left = left(if index == 0 { step % 6 } else { 3 + index }, step);
                 let disk = cut.after_crash(left);
                 // If it opens as it is, nothing that could be read has gone.
                 if let Ok((log, _)) = open(&disk.restart(), 3) {
@@ -57,6 +57,7 @@ fn the_power_may_go_at_any_step_of_a_repair() {
             }
         }
     }
+    eprintln!("{count} cuts");
     assert!(count > 200, "{count}");
 }
 
