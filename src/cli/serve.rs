@@ -62,6 +62,10 @@ const INTERRUPTED: i32 = 130;
 /// log says so as it does when the disk is full.
 const SIGXFSZ: i32 = 25;
 
+/// How long a thread for what blocks waits for more: for good. Where the system begins no further
+/// threads, the first one, which the start needs, goes on doing one thing after another; without any
+/// the runtime would panic. There are never more than were busy at a time.
+const BLOCKING_THREAD_KEPT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How long tasks may take to notice that the runtime ends; everything that matters is over by then.
 const RUNTIME_END_WAIT: Duration = Duration::from_secs(1);
 
@@ -80,6 +84,7 @@ pub(crate) fn run(args: ServeArgs, unguarded: Option<io::Error>) -> Result<(), C
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("strandlog-io")
+        .thread_keep_alive(BLOCKING_THREAD_KEPT)
         .build()
         .map_err(|error| CliFailure::because("cannot start threads", &error))?;
     let outcome = runtime.block_on(serve(config));

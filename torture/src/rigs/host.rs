@@ -345,7 +345,8 @@ fn little_memory(
     if let Some(vitals) = Vitals::of(server.pid()) {
         tally.at_most("anonymous_mib", mib(vitals.anonymous));
     }
-    let healthy = client.send(Call::get("/healthz"));
+    // The connection of before was idle for longer than the server keeps one.
+    let healthy = Client::new(server.address()).send(Call::get("/healthz"));
     if !healthy.is_ok_and(|answer| answer.status == 200) {
         tally
             .findings
