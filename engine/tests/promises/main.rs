@@ -10,6 +10,7 @@ mod case;
 mod checkpoints;
 mod closing;
 mod conditions;
+mod contradictions;
 mod corpus;
 mod damage;
 mod dense_ids;
