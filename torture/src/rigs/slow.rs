@@ -36,6 +36,9 @@ const CONTROL_TIMEOUT_S: u64 = 600;
 /// for so often on a machine that has other things to do.
 const LATE_MAX: Duration = Duration::from_secs(1);
 const SEEN_LATE_MAX: Duration = Duration::from_secs(1);
+/// How long it may take until the buffers of the system are full between the server and those who read
+/// nothing: their time begins then, which nobody outside can see.
+const FILL_MAX: Duration = Duration::from_secs(3);
 /// Memory that a slow connection may take, in bytes, and what a server that works takes besides.
 const CONNECTION_BYTES_MAX: u64 = 32 << 10;
 const WORK_BYTES: u64 = 8 << 20;
@@ -286,7 +289,7 @@ fn clients(server: &Server, size: Size, control: bool, tally: &mut Tally) -> Res
     let count = open.len() as u64;
     let mut highest = 0;
     let mut closed = [Duration::ZERO; 4];
-    let deadline = opened + Duration::from_secs(TIMEOUT_S) + LATE_MAX + SEEN_LATE_MAX;
+    let deadline = opened + Duration::from_secs(TIMEOUT_S) + LATE_MAX + SEEN_LATE_MAX + FILL_MAX;
     let mut all_closed = None;
     while Instant::now() < deadline && !interrupt::came() {
         let now = vitals(server)?;
@@ -312,6 +315,13 @@ fn clients(server: &Server, size: Size, control: bool, tally: &mut Tally) -> Res
     let attacked = Instant::now();
     let latencies = honest.finish(tally);
     let [silent, head, body, _reader] = closed;
+    for (what, last) in [("silent", silent), ("slow head", head), ("slow body", body)] {
+        if last > Duration::from_secs(TIMEOUT_S) + LATE_MAX + SEEN_LATE_MAX {
+            tally
+                .findings
+                .other(format!("the last {what} was closed after {last:?}"));
+        }
+    }
     for (figure, value) in [
         ("silent_closed_s", silent),
         ("head_closed_s", head),
