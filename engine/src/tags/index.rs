@@ -273,7 +273,7 @@ impl TagIndex {
     /// As the storage reports them. The ids are forgotten nevertheless, and files that are left
     /// are removed at the next start.
     pub(crate) fn expire(&self, first_id: u64) -> io::Result<()> {
-        let expired: Vec<RunName> = {
+        let expired: Vec<Arc<Run>> = {
             let mut state = self.state.write();
             if first_id <= state.slots.first {
                 return Ok(());
@@ -281,8 +281,7 @@ impl TagIndex {
             let sealed = state.slots.sealed();
             let kept = sealed.partition_point(|slot| slot.span.end <= first_id);
             let (expired, kept) = sealed.split_at_checked(kept).unwrap_or((sealed, &[]));
-            let expired = expired.iter().filter_map(Slot::run);
-            let expired = expired.map(|run| run.name).collect();
+            let expired = expired.iter().filter_map(Slot::run).cloned().collect();
             let active = Arc::clone(state.slots.active());
             let slots = Slots::new(first_id, kept.to_vec(), active);
             state.slots = Arc::new(slots);
@@ -292,7 +291,14 @@ impl TagIndex {
             self.generation.fetch_add(1, Ordering::Release);
             expired
         };
-        self.remove_all(&expired)
+        for run in &expired {
+            // A run is opened when it is first asked, and a view from before may ask it yet: it then
+            // finds the bytes here, for they stay readable without a name. Runs that were merged are
+            // open already. If this fails, that view fails as it would have.
+            let _opened = run.image();
+        }
+        let names: Vec<RunName> = expired.iter().map(|run| run.name).collect();
+        self.remove_all(&names)
     }
 
     /// Gives up the run `file`, whose bytes were found [damaged](TagError::Damaged): its segments

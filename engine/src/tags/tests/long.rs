@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::twin::{collect, collect_query};
 use crate::storage::Storage;
 use crate::storage::sim::SimDisk;
-use crate::tags::{Direction, Query, TagIndex, TagWriter, check_run, tag_hash};
+use crate::tags::{Direction, Query, Span, TagIndex, TagWriter, check_run, tag_hash};
 
 const SEGMENT: u64 = 30_000;
 
@@ -111,4 +111,25 @@ fn expired_ids_are_left_out_of_a_merge() {
     let [path] = disk.paths().try_into().unwrap();
     let report = check_run(&path, &disk.read_file(&path)).unwrap();
     assert_eq!(report.ids, 2 * SEGMENT + 2 * SEGMENT / 3 + 1);
+}
+
+#[test]
+fn a_view_answers_as_before_when_its_runs_have_been_merged_or_have_expired() {
+    let disk = SimDisk::new();
+    let segments = 8;
+    drop(build(&disk, segments, &[1, 3]));
+    let spans: Vec<Span> = (0..segments)
+        .map(|segment| Span {
+            first: 1 + segment * SEGMENT,
+            end: 1 + (segment + 1) * SEGMENT,
+        })
+        .collect();
+    // Nothing has been asked yet, so no run is open.
+    let end = segments * SEGMENT + 1;
+    let index = TagIndex::open(disk.root(), &spans, end).unwrap();
+    let view = index.view(1, end);
+    assert!(index.merge_once(1).unwrap());
+    index.expire(5 * SEGMENT + 1).unwrap();
+    let ids = collect(&view, b"every 3", Direction::Forward, 0).unwrap();
+    assert_eq!(ids.len() as u64, segments * SEGMENT / 3);
 }
