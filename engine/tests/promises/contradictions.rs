@@ -1,6 +1,7 @@
 //! Bytes with right checksums whose parts contradict each other: nobody writes them, and they are
 //! refused all the same (FORMAT.md, sections 5, 6 and 8).
 
+use strandlog_engine::OpenError;
 use strandlog_engine::fuzzing::{Chaining, Judgement, judge, right_checksums};
 use strandlog_engine::storage::sim::{Left, SimDisk};
 
@@ -108,5 +109,59 @@ fn an_index_that_contradicts_itself_or_its_segment_is_not_believed() {
         disk.write_file(name, &bytes);
         let (log, _) = open(&disk, 1).unwrap();
         assert_eq!(bodies(&log), want, "byte {at}");
+    }
+}
+
+#[test]
+fn more_tags_than_their_section_has_are_none() {
+    let disk = SimDisk::new();
+    let (log, _) = open(&disk, 1).unwrap();
+    append(&log, "s", &[&[b'a'; 100]]).unwrap();
+    let mut bytes = disk.after_crash(Left::Nothing).read_file(SEGMENT);
+    bytes[FIRST + 4] = 2;
+    right_checksums(SEGMENT, &mut bytes, Chaining::Kept);
+    let Judgement::Ends(ended) = judge(&bytes) else {
+        panic!("nothing says that it was durable");
+    };
+    assert_eq!((ended.offset, ended.dirty_end > BATCH), (BATCH, true));
+}
+
+#[test]
+fn a_header_of_no_known_kind_or_version_is_none() {
+    let of = |at: usize, value: u8| {
+        let mut bytes = segment();
+        bytes[at] = value;
+        right_checksums(SEGMENT, &mut bytes, Chaining::Kept);
+        judge(&bytes)
+    };
+    for (at, value) in [(12, 3), (12, 0), (8, 0), (32, 0), (100, 1)] {
+        assert_eq!(of(at, value), Judgement::NoHeader, "{value} at {at}");
+    }
+    assert_eq!(of(8, 2), Judgement::Newer(2));
+}
+
+#[test]
+fn what_contradicts_itself_and_was_durable_is_damage_that_says_so() {
+    let disk = SimDisk::new();
+    let (log, _) = open(&disk, 1).unwrap();
+    append(&log, "s", &[b"a", b"b"]).unwrap();
+    append(&log, "s", &[b"c"]).unwrap();
+    log.close().unwrap();
+    for (at, value, what) in [
+        (BATCH + 16, 2, "not the one that follows"),
+        (SECOND + LEN - 24, 9, "do not fit their batch"),
+    ] {
+        let mut bytes = disk.read_file(SEGMENT);
+        bytes[at] = value;
+        right_checksums(SEGMENT, &mut bytes, Chaining::Kept);
+        let damaged = disk.restart();
+        damaged.write_file(SEGMENT, &bytes);
+        match open(&damaged, 2) {
+            Err(OpenError::Damaged(damage)) => {
+                assert!(damage.what.contains(what), "{}", damage.what);
+            }
+            Err(error) => panic!("{error:?}"),
+            Ok(_) => panic!("it opens, with {value} at {at}"),
+        }
     }
 }
