@@ -5,7 +5,7 @@ use strandlog_engine::storage::sim::SimDisk;
 
 use super::figures::{Figure, seeds, shared};
 use super::support::{Chance, files, setting};
-use super::truth::{Outcome, Truth, data_end, long, named, truth_of};
+use super::truth::{Outcome, Truth, data_end, even, long, named, truth_of};
 
 /// What has become of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +41,11 @@ struct Logs {
 }
 
 impl Logs {
-    fn new() -> Self {
-        let truth = long();
+    fn new(truth: Truth, together: usize) -> Self {
         let lens: Vec<usize> = truth.events.iter().map(|it| it.body.len()).collect();
-        let batches: Vec<&[usize]> = lens.chunks(3).collect();
+        let batches: Vec<&[usize]> = lens.chunks(together).collect();
         let segments = files(&truth.disk, ".seg");
-        assert!(segments.len() > 4);
+        assert!(segments.len() > 3);
         Self {
             other: truth_of(77, &batches),
             truth,
@@ -136,7 +135,7 @@ impl Logs {
 
 #[test]
 fn blocks_that_are_zeroed_filled_swapped_doubled_or_stale_are_never_served() {
-    let logs = Logs::new();
+    let logs = [Logs::new(long(), 3), Logs::new(even(), 1)];
     for wrong in ALL {
         let what = match wrong {
             Wrong::Zeroed => "blocks zeroed",
@@ -151,6 +150,7 @@ fn blocks_that_are_zeroed_filled_swapped_doubled_or_stale_are_never_served() {
         let count = shared(seeds("STRANDLOG_TEST_BLOCKS"), 16, |seeds| {
             for seed in &seeds {
                 let chance = Chance::new(*seed);
+                let logs = &logs[usize::from(seed % 2 == 1)];
                 let (disk, place) = (0..1_000)
                     .find_map(|_| logs.spoil(wrong, &chance))
                     .ok_or("no block to spoil")?;
@@ -165,7 +165,7 @@ fn blocks_that_are_zeroed_filled_swapped_doubled_or_stale_are_never_served() {
 
 #[test]
 fn the_tail_truncated_at_any_byte_is_refused_or_whole() {
-    let logs = Logs::new();
+    let logs = Logs::new(long(), 3);
     let every = usize::try_from(setting("STRANDLOG_TEST_LENGTHS_EVERY")).unwrap();
     let figure = Figure::of("C2", "lengths of the last segment", [100, 16_384, 16_384]);
     let tail = logs.segments.last().unwrap();

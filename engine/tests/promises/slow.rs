@@ -93,6 +93,16 @@ fn read_in_another_thread(disk: &SimDisk, shown: &Shown) -> Result<(), String> {
 /// What is shown is what happened, and is on the disk as far as that is said.
 fn look(log: &Log, story: &Story, after: &SimDisk) -> Result<(), String> {
     story.check(log)?;
+    for id in [log.first().get(), log.end().get() - 1] {
+        // A log without events shows none.
+        let found = log
+            .read(super::support::id(id.max(1)))
+            .map_err(|error| format!("{error:?}"))?;
+        let found = found.is_some_and(|records| records.len() == 1);
+        if found != (log.end() > log.first()) {
+            return Err(format!("{id} is read: {found}"));
+        }
+    }
     let sure = match story.is_weak {
         true => log.durable_end(),
         false => log.end(),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use strandlog_engine::storage::sim::{Left, SimDisk};
 use strandlog_engine::{
     AppendError, Batch, Checkpoint, Direction, Durability, Log, Options, Query, Retention, Tag,
+    verify,
 };
 
 use super::support::{Chance, Seen, matches, open_with, records, small};
@@ -489,7 +490,10 @@ impl Told {
 
     /// After a power cut the log goes on: keys are known, it takes more, and that survives the next
     /// cut, too.
+    ///
+    /// Neither cut is damage to whoever verifies the log.
     pub(crate) fn goes_on(mut self, disk: &SimDisk, seed: u64) -> Result<(), String> {
+        is_sound(disk)?;
         let log = self.reopen(disk, seed)?;
         for id in [self.story.last(), log.first().get()] {
             if id >= log.first().get() && id <= self.story.last() {
@@ -507,10 +511,24 @@ impl Told {
         self.story.check(&log)?;
         // No close: the power goes.
         let left = left(4 + seed % 4, seed);
-        self.reopen(&disk.after_crash(left), seed + 1)
+        let after = disk.after_crash(left);
+        is_sound(&after)
+            .and_then(|()| self.reopen(&after, seed + 1))
             .map(drop)
             .map_err(|error| format!("after going on: {error}"))
     }
+}
+
+/// What a power cut or a kill leaves is torn at most, and not damaged.
+fn is_sound(disk: &SimDisk) -> Result<(), String> {
+    // A log of which nothing is there yet has nothing to verify.
+    if !disk.paths().iter().any(|path| path.ends_with(".seg")) {
+        return Ok(());
+    }
+    let report = verify(&disk.root(), &mut |_, _| {}).map_err(|error| format!("{error:?}"))?;
+    ensure(report.damage.is_empty(), || {
+        format!("verify finds damage: {:?}", report.damage)
+    })
 }
 
 /// Opens the log on `disk` and plays the script until something fails.

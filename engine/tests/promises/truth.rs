@@ -287,3 +287,12 @@ pub(crate) fn long() -> Truth {
     let batches: Vec<&[usize]> = lens.chunks(3).collect();
     truth(&batches)
 }
+
+/// A log in which every batch is 512 bytes long: what stands in a wrong block is whole batches.
+pub(crate) fn even() -> Truth {
+    let truth = truth(&[&[396][..]; 60]);
+    let bytes = truth.disk.read_file(&files(&truth.disk, ".seg")[0]);
+    let starts_batch = |at: usize| bytes[at..].starts_with(&[0x42, 0x41, 0x54, 0x80]);
+    assert!((4_096..4_096 + 16 * 512).step_by(512).all(starts_batch));
+    truth
+}
