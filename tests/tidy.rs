@@ -59,6 +59,35 @@ fn absent(texts: &[(PathBuf, String)], words: &[&str]) {
 }
 
 #[test]
+fn every_test_that_a_document_names_is_there() {
+    let sources = sources();
+    let is_test = |name: &str| {
+        let function = format!("fn {name}(");
+        sources.iter().any(|(_, text)| text.contains(&function))
+    };
+    let mut named = 0;
+    for document in ["README.md", "docs/RELIABILITY.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+        let text = fs::read_to_string(path).unwrap();
+        // Names of tests are sentences; no setting and no field is that long.
+        let sentences = text.split('`').skip(1).step_by(2).filter(|name| {
+            let words = name.split('_').count();
+            let is_word =
+                |byte: u8| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit();
+            words >= 6 && name.bytes().all(is_word)
+        });
+        for name in sentences {
+            assert!(
+                is_test(name),
+                "{document} names the test {name}, which is not there"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
+#[test]
 fn nothing_is_left_for_later() {
     absent(&texts(), &["TODO", "FIXME"]);
     absent(&sources(), &["todo!(", "unimplemented!(", "dbg!("]);
