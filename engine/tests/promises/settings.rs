@@ -32,7 +32,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     is("STRANDLOG_TEST_MIXED",          [ 80,   4_000,   100_000], "seeds of failing calls, kills and cuts in any order"),
     is("STRANDLOG_TEST_FAULT_SCRIPTS",  [  2,       7,        12], "scripts of which calls fail"),
     is("STRANDLOG_TEST_FAULTS_EVERY",   [ 31,       1,         1], "of how many failures one is played"),
-    is("STRANDLOG_TEST_LOG_KIB",        [ 24,   8_192,     8_192], "the log of which every bit is flipped, in KiB"),
+    is("STRANDLOG_TEST_LOG_KIB",        [ 24,   2_048,     8_192], "the log of which every bit is flipped, in KiB"),
     is("STRANDLOG_TEST_SAMPLED_FLIPS",  [ 20,   5_000,    20_000], "flips in that log of which every reader is asked"),
     is("STRANDLOG_TEST_BITS_EVERY",     [ 19,       1,         1], "of how many bits of a small log one is flipped"),
     is("STRANDLOG_TEST_BLOCKS",         [ 30,  10_000,    10_000], "blocks of each kind that are wrong"),
