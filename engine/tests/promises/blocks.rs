@@ -107,7 +107,7 @@ impl Logs {
             .any(|file| !self.means_the_same(disk, file))
     }
 
-    fn means_the_same(&self, disk: &SimDisk, file: &String) -> bool {
+    fn means_the_same(&self, disk: &SimDisk, file: &str) -> bool {
         let (bytes, sound) = (disk.read_file(file), self.truth.disk.read_file(file));
         let end = data_end(&sound);
         bytes[..64] == sound[..64] && bytes[4_096..end] == sound[4_096..end]
