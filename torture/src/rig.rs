@@ -150,6 +150,7 @@ impl Context {
             binary: self.binary.clone(),
             config: self.config.clone(),
             seed: self.seed,
+            minutes: self.minutes,
             keep: self.keep.clone(),
         })
     }

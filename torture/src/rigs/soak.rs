@@ -539,7 +539,7 @@ fn consume(work: &Work) {
     let mut seen = 0;
     while !work.is_over() {
         let mut once = || {
-            let last = native::consume(&mut client, NAME, |event| {
+            let last = native::consume(&mut client, NAME, 200, |event| {
                 seen = work.see("a consumer", event.id, seen);
             })?;
             if last == 0 {
