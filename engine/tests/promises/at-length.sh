@@ -26,7 +26,8 @@ export STRANDLOG_TEST_LENGTH="$length" STRANDLOG_TEST_FIGURES="$figures"
 cargo nextest run -p strandlog-engine --lib --test promises --test-threads 1 \
     --config 'profile.dev.package.strandlog-engine.opt-level=3' --profile length \
     --status-level fail --final-status-level slow
-cargo nextest run -p strandlog --test app --test process --profile length \
+# As a part of the workspace, so that what the everyday run has built is used again.
+cargo nextest run --workspace --test app --test process --profile length \
     --status-level fail --final-status-level slow \
     -E 'test(thousands_of_) | test(real_flights)'
 cat "$figures"

@@ -131,7 +131,7 @@ impl Logs {
             return false;
         };
         let sound = self.truth.disk.read_file(tail);
-        let mark = data_end(&sound) / 8 * 8 - 48;
+        let mark = data_end(&sound).next_multiple_of(8) - 48;
         // Behind a seal bytes may be left over (FORMAT.md, section 7).
         let is_whole = |file: &String| self.means_the_same(disk, file);
         sealed.iter().all(is_whole) && disk.read_file(tail)[..mark] == sound[..mark]
