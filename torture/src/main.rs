@@ -35,7 +35,7 @@ use crate::rig::{Context, Rig, Slice, Tally};
 /// The longest slice, in time: so much is lost at most of a run that is killed.
 const SLICE_MAX: Duration = Duration::from_secs(300);
 /// How long `ci` may take in all, without the last cycles and comparisons.
-const CI_MAX: Duration = Duration::from_secs(230);
+const CI_MAX: Duration = Duration::from_secs(260);
 /// How many rigs `ci` runs beside each other at most if nobody says otherwise: the promises on time are
 /// judged, and more would be in each other's way.
 const CI_JOBS_MAX: usize = 2;
