@@ -245,8 +245,7 @@ pub(crate) fn judge(bytes: &[u8]) -> Judgement {
     });
     let last = bytes.iter().rposition(|byte| *byte != 0);
     let dirty_end = last.map_or(0, |last| last + 1).max(walk.end);
-    let goes_on_behind_seal = walk.mark == Some(2) && dirty_end > walk.end;
-    if is_cut_in_a_batch || is_without_room || is_proven_longer || goes_on_behind_seal {
+    if is_cut_in_a_batch || is_without_room || is_proven_longer {
         return Judgement::Damaged;
     }
     Judgement::Ends(Ended {
