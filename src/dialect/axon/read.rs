@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::app::limits::PAGE_EVENTS_MAX;
 use crate::app::name::AggregateId;
 use crate::app::range::{Reading, Selection};
-use crate::app::{Event, Failure, Log};
+use crate::app::{Code, Event, Failure, Log};
 use crate::http::{Aborted, Query, Reply, RequestId, StatusCode, Writer};
 
 use super::call::{Call, invalid_parameter};
@@ -19,6 +19,9 @@ use super::replies::{self, Kind, Refusal};
 const READ_LEN: usize = 128 << 10;
 /// A reply up to so many bytes is sent as a whole; of a longer one, pieces about as long.
 const PIECE_LEN: usize = 128 << 10;
+/// How often a reply is begun, when retention overtakes it each time: it removes a segment at a time,
+/// and some in a row.
+const BEGUN_MAX: usize = 16;
 /// The events of a page if the request does not say.
 const PAGE_SIZE_DEFAULT: u64 = 100;
 
@@ -26,13 +29,7 @@ const PAGE_SIZE_DEFAULT: u64 = 100;
 pub(super) async fn all(call: &Call<'_>) -> Result<Reply, Refusal> {
     let log = call.context()?;
     let id = aggregate(call)?;
-    let items = Items {
-        reading: log.read(Log::of_aggregate(id)).await?,
-        end: u64::MAX,
-        is_first: true,
-        tail: "]}",
-    };
-    reply(call, items).await
+    reply(call, log, &Wanted { id, page: None }).await
 }
 
 /// A page of the events of an aggregate: `{"items":[...],"isLast":...}`.
@@ -46,39 +43,83 @@ pub(super) async fn page(call: &Call<'_>) -> Result<Reply, Refusal> {
         return Err(invalid_parameter("pageSize", &wanted).into());
     }
     let offset = query.number("pageOffset")?.unwrap_or(0);
-    let count = log.aggregate_count(&id).await?;
-    let begin = offset.saturating_mul(size);
-    if offset > 0 && begin >= count {
-        return Err(Refusal::new(
-            Kind::NOT_FOUND,
-            format!("the aggregate has {count} events, and no page {offset} of {size}"),
-        ));
-    }
-    let end = count.min(begin.saturating_add(size));
-    // Without the first event of the page, the first one that is kept may still be in it.
-    let from = log.at_aggregate_sequence(&id, begin).await?;
-    let items = Items {
-        reading: log
-            .read(Selection {
-                from,
-                limit: Some(end - begin),
-                ..Log::of_aggregate(id)
-            })
-            .await?,
-        end,
-        is_first: true,
-        tail: if end == count {
-            "],\"isLast\":true}"
-        } else {
-            "],\"isLast\":false}"
-        },
-    };
-    reply(call, items).await
+    let page = Some(Page { size, offset });
+    reply(call, log, &Wanted { id, page }).await
 }
 
 fn aggregate(call: &Call<'_>) -> Result<AggregateId<'static>, Refusal> {
     let name = call.name("aggregateId")?;
     Ok(AggregateId::new(name.into_owned())?)
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+struct Wanted {
+    id: AggregateId<'static>,
+    /// All events if absent.
+    page: Option<Page>,
+}
+
+#[derive(Debug)]
+struct Page {
+    size: u64,
+    offset: u64,
+}
+
+impl Wanted {
+    async fn open(&self, log: &Log) -> Result<Items, Unread> {
+        let all = Log::of_aggregate(self.id.clone());
+        let Some(Page { size, offset }) = self.page else {
+            return Ok(Items {
+                reading: log.read(all).await?,
+                end: u64::MAX,
+                is_first: true,
+                tail: "]}",
+            });
+        };
+        let count = log.aggregate_count(&self.id).await?;
+        let begin = offset.saturating_mul(size);
+        if offset > 0 && begin >= count {
+            return Err(Unread::Refused(Refusal::new(
+                Kind::NOT_FOUND,
+                format!("the aggregate has {count} events, and no page {offset} of {size}"),
+            )));
+        }
+        let end = count.min(begin.saturating_add(size));
+        let selection = Selection {
+            // Without the first event of the page, the first one that is kept may still be in it.
+            from: log.at_aggregate_sequence(&self.id, begin).await?,
+            limit: Some(end - begin),
+            ..all
+        };
+        Ok(Items {
+            reading: log.read(selection).await?,
+            end,
+            is_first: true,
+            tail: if end == count {
+                "],\"isLast\":true}"
+            } else {
+                "],\"isLast\":false}"
+            },
+        })
+    }
+}
+
+/// Why a reply could not be begun.
+#[derive(Debug)]
+enum Unread {
+    /// Retention has removed what was about to be read.
+    Overtaken(Refusal),
+    Refused(Refusal),
+}
+
+impl From<Failure> for Unread {
+    fn from(failure: Failure) -> Self {
+        match failure.code {
+            Code::Expired => Self::Overtaken(failure.into()),
+            _ => Self::Refused(failure.into()),
+        }
+    }
 }
 
 /// Events on their way into a reply.
@@ -115,8 +156,23 @@ impl Items {
     }
 }
 
+/// The reply. As long as nothing of it has been sent it is begun anew when retention overtakes it:
+/// nobody named the events that are gone, and what is kept is what was asked for.
+async fn reply(call: &Call<'_>, log: &Log, wanted: &Wanted) -> Result<Reply, Refusal> {
+    let mut begun = 0;
+    loop {
+        begun += 1;
+        match begin(call, log, wanted).await {
+            Err(Unread::Overtaken(_)) if begun < BEGUN_MAX => {}
+            Err(Unread::Overtaken(refusal) | Unread::Refused(refusal)) => return Err(refusal),
+            Ok(reply) => return Ok(reply),
+        }
+    }
+}
+
 /// The reply: with its length if it is short, else written while it is sent.
-async fn reply(call: &Call<'_>, mut items: Items) -> Result<Reply, Refusal> {
+async fn begin(call: &Call<'_>, log: &Log, wanted: &Wanted) -> Result<Reply, Unread> {
+    let mut items = wanted.open(log).await?;
     let mut body = Vec::with_capacity(4 << 10);
     body.extend_from_slice(b"{\"items\":[");
     while items.write(&mut body).await? {
