@@ -459,15 +459,13 @@ impl Copy<'_> {
         Ok(file.frozen()?)
     }
 
-    /// Writes a file under another name, and gives it its own when it is durable.
+    /// Writes a file under another name, and gives it its own when it is durable. Unused space is
+    /// written as well: a log that is opened on the copy goes on in it (see [`crate::tail::prepare`]).
     fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackupError> {
         self.remove(UNFINISHED)?;
         let file = self.to.create(UNFINISHED, bytes.len() as u64)?;
-        // Unused space is allocated and reads as zeros already.
-        let used = bytes.iter().rposition(|byte| *byte != 0);
-        let used = bytes.get(..used.map_or(0, |last| last + 1));
         let mut offset = 0;
-        for step in used.unwrap_or(bytes).chunks(WRITE_STEP) {
+        for step in bytes.chunks(WRITE_STEP) {
             write_all_at(&*file, offset, &[step])?;
             offset += step.len() as u64;
         }

@@ -86,12 +86,9 @@ pub enum Background {
 /// How a log is opened. The defaults suit a server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of a segment file, allocated ahead. More means fewer files and a longer tail to read
+    /// Bytes of a segment file, allocated and filled with zeros ahead. More means fewer files and a longer tail to read
     /// at the start; at least [`SEGMENT_LEN_MIN`].
     pub segment_len: u64,
-    /// Write zeros over a new segment ahead of its use, so that a sync need not wait for the file
-    /// system's journal.
-    pub prewrite: bool,
     /// The durability of appends that ask for none.
     pub durability: Durability,
     /// How long a log under [`Durability::Os`] goes without a sync, in milliseconds.
@@ -128,7 +125,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_len: 64 << 20,
-            prewrite: true,
             durability: Durability::Sync,
             os_sync_interval_ms: 1_000,
             retention: Retention::default(),

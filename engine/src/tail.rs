@@ -202,8 +202,12 @@ pub(crate) fn batch_len_max(segment_len: u64) -> u64 {
     room_in(segment_len, HEADER_LEN as u64)
 }
 
-/// Creates the file of a segment under its temporary name (FORMAT.md, section 3, step 1). On an
-/// error the file is gone again.
+/// Creates the file of a segment under its temporary name, filled with zeros (FORMAT.md, section 3,
+/// step 1). On an error the file is gone again.
+///
+/// Allocated space reads as zeros anyway. Writing them means that the syncs of appends need not wait
+/// for the file system's journal, and that what is written after a failed sync gets to the disk: ext4
+/// loses what goes to a block whose very first write has failed, however often it is written again.
 pub(crate) fn prepare(
     storage: &Arc<dyn Storage>,
     options: &Options,
@@ -218,14 +222,12 @@ pub(crate) fn prepare(
         }
         created => created?,
     };
-    if options.prewrite {
-        let written = zero_range(&*file, 0, len).and_then(|()| file.sync());
-        if let Err(error) = written {
-            drop(file);
-            // The first error is the one to report; the name is in the way of nobody.
-            let _gone = storage.remove(name);
-            return Err(error);
-        }
+    let written = zero_range(&*file, 0, len).and_then(|()| file.sync());
+    if let Err(error) = written {
+        drop(file);
+        // The first error is the one to report; the name is in the way of nobody.
+        let _gone = storage.remove(name);
+        return Err(error);
     }
     Ok(file)
 }

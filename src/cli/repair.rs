@@ -207,11 +207,7 @@ fn repair(
     answer: &mut Result<bool, CliFailure>,
 ) -> Result<RepairReport, OpenError> {
     let storage = directory.log_at_rest(name)?;
-    // The new segment is empty, and the next start makes its own in its place.
-    let options = Options {
-        prewrite: false,
-        ..Options::default()
-    };
+    let options = Options::default();
     let progress = Progress::up_to(Some(0));
     let mut confirm = |plan: &RepairPlan| {
         progress.done();

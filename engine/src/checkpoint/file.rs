@@ -12,7 +12,7 @@ use crate::format::segment::{HEADER_LEN, SegmentHeader, SegmentKind};
 use crate::options::Options;
 use crate::position::EventId;
 use crate::shared::Shared;
-use crate::storage::{Storage, is_full, is_scarce};
+use crate::storage::{Storage, is_full, is_scarce, zero_range};
 use crate::tail::Tail;
 
 /// The usual length of the file, in bytes: some thousand changes between two compactions.
@@ -156,7 +156,11 @@ pub(super) fn write_file(
     let len = FILE_LEN
         .min(options.segment_len)
         .max(content_len.saturating_mul(FILE_GROWTH));
-    let file = storage.create(TEMPORARY, len.next_multiple_of(4_096))?;
+    let len = len.next_multiple_of(4_096);
+    let file = storage.create(TEMPORARY, len)?;
+    // As a segment is: a change that is written here after a failed sync must get to the disk
+    // (FORMAT.md, section 3). The sync of what follows makes the zeros durable, too.
+    zero_range(&*file, 0, len)?;
     let header = SegmentHeader {
         kind: SegmentKind::Checkpoints,
         log_id,

@@ -18,6 +18,7 @@ mod failing_maps;
 mod failure_is_a_state;
 mod figures;
 mod files;
+mod first_writes;
 mod format;
 mod full_disk;
 mod idempotency;

@@ -393,8 +393,7 @@ pub(crate) fn event(number: u64, len: usize) -> Event {
     }
 }
 
-/// How the log of a script is opened: every other one takes the weaker durability, and every third
-/// one does not write over new segments.
+/// How the log of a script is opened: every other one takes the weaker durability.
 pub(crate) fn options(script: u64, seed: u64) -> Options {
     let is_weak = script.is_multiple_of(2);
     Options {
@@ -403,7 +402,6 @@ pub(crate) fn options(script: u64, seed: u64) -> Options {
         } else {
             Durability::Sync
         },
-        prewrite: !script.is_multiple_of(3),
         ..small(seed)
     }
 }

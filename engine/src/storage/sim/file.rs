@@ -1,13 +1,17 @@
 //! The bytes of one simulated file: what reads show, and what a power cut may leave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::chance::{Chance, Left};
 
 /// The unit a disk writes; a power cut in the middle of one tears it.
 pub(super) const SECTOR: usize = 512;
+
+/// The unit a file system allocates, in sectors: it knows of each whether it was ever written.
+const BLOCK_SECTORS: usize = 8;
 
 /// How many versions of a sector are kept beside the current one. Beyond that those in the middle
 /// are dropped first: what is on the disk for certain, and the latest ones, matter most.
@@ -19,6 +23,12 @@ pub(super) struct Content {
     bytes: Arc<Vec<u8>>,
     synced_len: usize,
     unsynced: BTreeMap<usize, Unsynced>,
+    /// Blocks of which no sector has ever been synced: on the disk they read as zeros, whatever is in
+    /// their place.
+    unwritten: BTreeSet<usize>,
+    /// Blocks that were unwritten when a sync of them failed. The page cache takes them for written
+    /// from then on, the file system does not: no write gets there any more.
+    lost: BTreeSet<usize>,
 }
 
 /// A sector whose current bytes may not be on the disk.
@@ -38,7 +48,7 @@ impl Content {
         Self {
             synced_len: bytes.len(),
             bytes,
-            unsynced: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -46,6 +56,7 @@ impl Content {
     pub(super) fn allocated(len: usize) -> Self {
         Self {
             bytes: Arc::new(vec![0; len]),
+            unwritten: blocks(0..len.div_ceil(SECTOR)).collect(),
             ..Self::default()
         }
     }
@@ -61,6 +72,9 @@ impl Content {
             return;
         }
         let end = offset + len;
+        let known = self.bytes.len().div_ceil(SECTOR * BLOCK_SECTORS);
+        self.unwritten
+            .extend(known..end.div_ceil(SECTOR * BLOCK_SECTORS));
         // A gap before the write is zeros, with or without the disk.
         for sector in offset / SECTOR..end.div_ceil(SECTOR) {
             let before = sector_of(&self.bytes, sector);
@@ -68,7 +82,7 @@ impl Content {
                 older: Vec::new(),
                 forgotten: false,
             });
-            unsynced.forgotten = false;
+            unsynced.forgotten = self.lost.contains(&(sector / BLOCK_SECTORS));
             if unsynced.older.len() == VERSIONS_MAX * SECTOR {
                 unsynced.older.drain(SECTOR..2 * SECTOR);
             }
@@ -89,14 +103,23 @@ impl Content {
 
     /// A sync that works: everything is on the disk that the page cache holds for dirty.
     pub(super) fn sync(&mut self) {
-        self.unsynced.retain(|_, sector| sector.forgotten);
+        self.unsynced.retain(|number, sector| {
+            if !sector.forgotten {
+                self.unwritten.remove(&(number / BLOCK_SECTORS));
+            }
+            sector.forgotten
+        });
         self.synced_len = self.bytes.len();
     }
 
     /// A sync that fails: everything dirty is taken for clean from now on.
     pub(super) fn forget(&mut self) {
-        for sector in self.unsynced.values_mut() {
+        for (number, sector) in &mut self.unsynced {
             sector.forgotten = true;
+            let block = number / BLOCK_SECTORS;
+            if self.unwritten.contains(&block) {
+                self.lost.insert(block);
+            }
         }
     }
 
@@ -210,6 +233,11 @@ fn tear(old: &mut [u8; SECTOR], new: &[u8; SECTOR], chance: &mut Chance) {
             }
         }
     }
+}
+
+/// The blocks in which sectors lie.
+fn blocks(sectors: Range<usize>) -> Range<usize> {
+    sectors.start / BLOCK_SECTORS..sectors.end.div_ceil(BLOCK_SECTORS)
 }
 
 /// The sector `number` of `bytes`, with zeros behind their end.

@@ -45,6 +45,13 @@
 //! them away, even under [`Left::All`]. Only writing a sector again, and then syncing, puts it on
 //! the disk. Every real kernel may behave like this.
 //!
+//! Where nothing was ever synced since the space was allocated, writing again does not help either.
+//! ext4 keeps for each *block*, here 4,096 bytes, whether it was written, and reads it as zeros until
+//! then. If the first write of a block fails the page cache counts it as written all the same, the
+//! file system does not, and what is written there later is zeros after a power cut. Only another
+//! file heals that. So whoever wants to go on in a file after a failure must have filled it, and
+//! synced that, before.
+//!
 //! A failed [`Storage::sync_names`] does the same to the changes of names: they are seen, also after
 //! [`SimDisk::restart`], and no later sync puts them on the disk. Only a new change of the same name
 //! can be synced. A file system with a journal takes no further changes after such a failure; POSIX

@@ -188,6 +188,40 @@ fn a_failed_sync_is_forgotten_by_the_page_cache_and_heals_only_by_rewriting() {
 }
 
 #[test]
+fn a_failed_first_sync_of_a_block_is_healed_by_no_rewriting() {
+    let disk = SimDisk::new();
+    let file = disk.root().create("a", 12_288).unwrap();
+    disk.root().sync_names().unwrap();
+    // The second block is written and synced, the first and the third are not.
+    write(&*file, 4_096, 512, 1);
+    file.sync().unwrap();
+    write(&*file, 512, 512, 2);
+    write(&*file, 4_608, 512, 2);
+    disk.fail_at(disk.steps(), Fault::Eio, Repeat::Once);
+    file.sync().unwrap_err();
+
+    let disk = disk.restart();
+    let file = disk.root().open("a", Access::ReadWrite).unwrap();
+    write(&*file, 0, 12_288, 3);
+    file.sync().unwrap();
+    assert_eq!(disk.read_file("a"), [3; 12_288]);
+    // All of the block is gone, also what was not being written when the sync failed.
+    let durable = disk.durable_file("a");
+    assert_eq!(durable[..4_096], [0; 4_096]);
+    assert_eq!(durable[4_096..], [3; 8_192]);
+    for left in POLICIES {
+        assert_eq!(disk.after_crash(left).read_file("a"), durable, "{left:?}");
+    }
+
+    // What the disk shows after the loss of power is written, if only as zeros.
+    let disk = disk.after_crash(Left::All);
+    let file = disk.root().open("a", Access::ReadWrite).unwrap();
+    write(&*file, 0, 12_288, 4);
+    file.sync().unwrap();
+    assert_eq!(disk.durable_file("a"), [4; 12_288]);
+}
+
+#[test]
 fn every_error_of_a_sync_has_the_same_consequence() {
     for fault in Fault::ALL {
         let (disk, file) = disk_with(1);
