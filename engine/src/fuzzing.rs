@@ -64,6 +64,31 @@ pub fn decode(bytes: &[u8]) {
     let _checked = check_run(run, &repaired);
 }
 
+/// The checks that whatever is read of a segment has to pass.
+#[derive(Debug)]
+pub struct Checks(Masks);
+
+impl Checks {
+    /// Those of this segment, if its header is whole.
+    #[must_use]
+    pub fn of_segment(bytes: &[u8]) -> Option<Self> {
+        let header = SegmentHeader::decode(bytes).ok()?;
+        Some(Self(header.masks()))
+    }
+
+    /// Whether the bytes begin with a whole batch header.
+    #[must_use]
+    pub fn is_batch_header(&self, bytes: &[u8]) -> bool {
+        BatchHeader::decode(bytes, self.0).is_some()
+    }
+
+    /// Whether the bytes begin with a whole record, and it has this id.
+    #[must_use]
+    pub fn is_record(&self, bytes: &[u8], id: u64) -> bool {
+        record::decode(bytes, self.0.record).is_ok_and(|(record, _)| record.id.get() == id)
+    }
+}
+
 /// The bytes with the checksum of the first `covered` of them behind those.
 fn with_checksum(bytes: &[u8], covered: usize, mask: u32) -> Vec<u8> {
     let mut bytes = bytes.to_vec();

@@ -1,15 +1,20 @@
-//! Every single bit of a log on the real disk, flipped under a log that is open.
+//! Every single bit of a log, flipped: in memory, where each is soon judged, and on the real disk under
+//! a log that is open.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use strandlog_engine::fuzzing::Checks;
+use strandlog_engine::storage::sim::SimDisk;
 use strandlog_engine::storage::{DiskStorage, Storage};
 use strandlog_engine::{Direction, Log, Options, ReadError, verify};
 
 use super::figures::{Figure, seeds, shared};
-use super::support::{Chance, Event, HandClock, drain, event, id, matches, query, setting, small};
+use super::support::{
+    Chance, Event, HandClock, drain, event, files, id, matches, query, setting, small,
+};
 use super::truth::data_end;
 
 /// A stretch of a file.
@@ -28,8 +33,10 @@ enum Kind {
     SegmentHeader,
     /// The record's own.
     Record,
-    /// No record depends on it: the header of a batch, zeros.
-    Aside,
+    /// No record depends on it.
+    BatchHeader,
+    /// Nothing depends on it.
+    Zeros,
 }
 
 impl Part {
@@ -47,40 +54,46 @@ struct Segment {
     is_tail: bool,
 }
 
+/// Takes a segment apart by the lengths that are written in it.
+fn take_apart(name: &str, bytes: &[u8]) -> Vec<Part> {
+    let word = |at: usize| {
+        let word = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        usize::try_from(word).unwrap()
+    };
+    let mut id: u64 = name[..20].parse().unwrap();
+    let mut parts = Vec::new();
+    let mut add = |start, end, id, kind| {
+        parts.push(Part {
+            start,
+            end,
+            id,
+            kind,
+        });
+    };
+    add(0, 64, id, Kind::SegmentHeader);
+    add(64, 4_096, id, Kind::Zeros);
+    let (mut at, end) = (4_096, data_end(bytes));
+    while at < end {
+        let (mut record, records) = (at + 48, word(at + 8));
+        // A mark is followed by nothing that is its own.
+        add(at, record, id - u64::from(records == 0), Kind::BatchHeader);
+        for _ in 0..records {
+            add(record, record + word(record), id, Kind::Record);
+            record += word(record);
+            id += 1;
+        }
+        assert_eq!(record, at + word(at + 4), "a batch is its records");
+        at = record;
+    }
+    add(at, bytes.len(), id - 1, Kind::Zeros);
+    parts
+}
+
 impl Segment {
     fn new(directory: &Path, name: &str, is_tail: bool) -> Self {
         let path = directory.join(name);
         let bytes = std::fs::read(&path).unwrap();
-        let word = |at: usize| {
-            let word = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-            usize::try_from(word).unwrap()
-        };
-        let mut id: u64 = name[..20].parse().unwrap();
-        let mut parts = Vec::new();
-        let mut add = |start, end, id, kind| {
-            parts.push(Part {
-                start,
-                end,
-                id,
-                kind,
-            });
-        };
-        add(0, 64, id, Kind::SegmentHeader);
-        add(64, 4_096, id, Kind::Aside);
-        let (mut at, end) = (4_096, data_end(&bytes));
-        while at < end {
-            let (mut record, records) = (at + 48, word(at + 8));
-            // A mark is followed by nothing that is its own.
-            add(at, record, id - u64::from(records == 0), Kind::Aside);
-            for _ in 0..records {
-                add(record, record + word(record), id, Kind::Record);
-                record += word(record);
-                id += 1;
-            }
-            assert_eq!(record, at + word(at + 4), "a batch is its records");
-            at = record;
-        }
-        add(at, bytes.len(), id - 1, Kind::Aside);
+        let parts = take_apart(name, &bytes);
         let file = OpenOptions::new().write(true).open(path).unwrap();
         Self {
             name: name.to_owned(),
@@ -102,7 +115,7 @@ impl Segment {
     }
 }
 
-/// A log on the real disk that is as long as this run wants it, and what is in it.
+/// A log that is as long as this run wants it, and what is in it.
 fn fill(storage: Arc<dyn Storage>, len: usize) -> (Log, Vec<Event>) {
     let chance = Chance::new(3);
     let options = Options {
@@ -278,6 +291,62 @@ fn segments(directory: &Path) -> Vec<Segment> {
         .collect()
 }
 
+/// Flips each bit of the part and has it judged by the checks that every read and every start makes.
+fn judge_all(bytes: &mut [u8], part: Part, checks: &Checks) -> Result<u64, String> {
+    let is_whole = |bytes: &[u8]| match part.kind {
+        Kind::SegmentHeader => Checks::of_segment(bytes).is_some(),
+        Kind::BatchHeader => checks.is_batch_header(&bytes[part.start..]),
+        Kind::Record => checks.is_record(&bytes[part.start..], part.id),
+        Kind::Zeros => bytes[part.start..part.end].iter().all(|byte| *byte == 0),
+    };
+    if !is_whole(bytes) {
+        return Err(format!("{part:?} is not whole"));
+    }
+    // What means nothing has nothing to be judged.
+    if part.kind == Kind::Zeros {
+        return Ok(0);
+    }
+    for offset in part.start..part.end {
+        for bit in 0..8 {
+            bytes[offset] ^= 1 << bit;
+            if is_whole(bytes) {
+                return Err(format!("byte {offset}, bit {bit}: {part:?} is taken"));
+            }
+            bytes[offset] ^= 1 << bit;
+        }
+    }
+    Ok(8 * (part.end - part.start) as u64)
+}
+
+#[test]
+fn every_flipped_bit_of_a_log_fails_the_check_of_what_it_lies_in() {
+    let disk = SimDisk::new();
+    let len = usize::try_from(setting("STRANDLOG_TEST_CHECKED_KIB")).unwrap() << 10;
+    let (log, _) = fill(disk.root(), len);
+    log.close().unwrap();
+    drop(log);
+    let names = files(&disk, ".seg");
+    let asked = [8 << 13, 8_192 << 13, 65_536 << 13];
+    let figure = Figure::of(
+        "C1",
+        "flips in a log, judged by the checks of a read",
+        asked,
+    );
+    let flips = shared(names.iter(), 1, |some| {
+        let mut count = 0;
+        for name in some {
+            let mut bytes = disk.read_file(name);
+            let checks = Checks::of_segment(&bytes).ok_or("no header")?;
+            for part in take_apart(name, &bytes) {
+                count += judge_all(&mut bytes, part, &checks)
+                    .map_err(|error| format!("{name}: {error}"))?;
+            }
+        }
+        Ok(count)
+    });
+    figure.reached(flips.unwrap_or_else(|error| panic!("{error}")));
+}
+
 #[test]
 fn every_flipped_bit_of_a_log_is_detected_by_whoever_reads_the_record_and_costs_no_other() {
     let directory = tempfile::tempdir().unwrap();
@@ -286,7 +355,7 @@ fn every_flipped_bit_of_a_log_is_detected_by_whoever_reads_the_record_and_costs_
     let (log, events) = fill(storage(), len);
     let segments = segments(directory.path());
 
-    let asked = [24 << 13, 2_048 << 13, 8_192 << 13];
+    let asked = [24 << 13, 512 << 13, 2_048 << 13];
     let figure = Figure::of("C1", "flips in a log, the record read again", asked);
     let flips = shared(segments.iter(), 1, |some| {
         let mut count = 0;
@@ -302,7 +371,7 @@ fn every_flipped_bit_of_a_log_is_detected_by_whoever_reads_the_record_and_costs_
     let figure = Figure::of(
         "C1",
         "flips in that log, every reader asked",
-        [20, 5_000, 20_000],
+        [20, 5_000, 100_000],
     );
     let place = |seed| {
         let chance = Chance::new(seed);
