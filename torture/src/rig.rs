@@ -300,6 +300,22 @@ impl World {
         Load::wait(patience, || self.oracle.acknowledged() >= goal)
     }
 
+    /// Waits until nothing has been acknowledged for a while; whether it came to that. Where room is
+    /// short a small batch still finds some when a larger one has been refused.
+    pub(crate) fn await_quiet(&self) -> bool {
+        let mut idle = 0;
+        Load::wait(Duration::from_secs(20), || {
+            let before = self.oracle.acknowledged();
+            std::thread::sleep(Duration::from_millis(30));
+            idle = if self.oracle.acknowledged() == before {
+                idle + 1
+            } else {
+                0
+            };
+            idle > 4
+        })
+    }
+
     /// The last start: everything is compared once more, the server is stopped as it should be, and
     /// every byte is verified.
     pub(crate) fn close(&self, tally: &mut Tally) {

@@ -130,7 +130,7 @@ fn fill_and_free(
         tally.findings.other("no 507 within 20 s on a full disk");
         return Ok(false);
     }
-    if !await_quiet(world) {
+    if !world.await_quiet() {
         tally.findings.other("a full disk goes on to take events");
         return Ok(false);
     }
@@ -213,22 +213,6 @@ fn fill(disk: &Path, ballast: &Path, left: u64) -> Result<(), String> {
     }
 }
 
-/// Waits until nothing is acknowledged any more: a small batch may still find room where a larger one
-/// was refused.
-fn await_quiet(world: &World) -> bool {
-    let mut idle = 0;
-    Load::wait(Duration::from_secs(20), || {
-        let before = world.oracle.acknowledged();
-        std::thread::sleep(Duration::from_millis(30));
-        idle = if world.oracle.acknowledged() == before {
-            idle + 1
-        } else {
-            0
-        };
-        idle > 4
-    })
-}
-
 fn free(disk: &Path) -> rustix::io::Result<u64> {
     statvfs(disk).map(|disk| disk.f_bavail * disk.f_bsize)
 }
@@ -242,7 +226,7 @@ fn let_go(
 ) -> Result<(), String> {
     fill(disk, &disk.join("ballast"), 0)?;
     let acknowledged = world.oracle.acknowledged();
-    if !await_quiet(world) {
+    if !world.await_quiet() {
         tally.findings.other("a full disk goes on to take events");
     }
     tally.count(

@@ -93,8 +93,10 @@ fn file_size(
 ) -> Result<(), String> {
     // What is written into the segments that are there ends before the limit.
     prlimit(server, &format!("--fsize={}:unlimited", SEGMENT_BYTES - 1))?;
-    if !Load::wait(Duration::from_secs(20), || load.meter.count(507) > 0) {
-        tally.findings.other("no 507 within 20 s with RLIMIT_FSIZE");
+    if !Load::wait(Duration::from_secs(20), || load.meter.count(507) > 0) || !world.await_quiet() {
+        tally
+            .findings
+            .other("no 507, or not only such, within 20 s with RLIMIT_FSIZE");
     }
     let mut client = Client::new(server.address());
     if let Err(error) = native::read(&mut client, 0, true, 0, |_| {}) {
