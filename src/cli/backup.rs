@@ -9,7 +9,7 @@ use strandlog_engine::storage::{DiskStorage, Storage, is_full};
 use strandlog_engine::{BackupError, EventId};
 
 use super::failure::CliFailure;
-use super::output::print_line;
+use super::output::{counted, print_json, print_line};
 use super::progress::Progress;
 use crate::store::LogName;
 use crate::store::embedded::{DataDirectory, DirectoryError};
@@ -122,12 +122,7 @@ enum Target {
 }
 
 fn copy(from: &Path, to: &Path, target: Target, json: bool) -> Result<(), CliFailure> {
-    let unusable = |path: &Path, error: &DirectoryError| {
-        CliFailure::because(
-            format!("cannot use data directory {}", path.display()),
-            error,
-        )
-    };
+    let unusable = |path: &Path, error: &DirectoryError| CliFailure::of_directory(path, error);
     let source = DiskStorage::open(from).map_err(DirectoryError::from);
     let source = source.and_then(|root| DataDirectory::look_at(&(Arc::new(root) as _)));
     let source = source.map_err(|error| unusable(from, &error))?;
@@ -225,7 +220,7 @@ fn copy_log(
 }
 
 fn report(logs: &[Done], json: bool) -> Result<(), CliFailure> {
-    let damage: usize = logs.iter().map(|log| log.damage.len()).sum();
+    let damage: u64 = logs.iter().map(|log| log.damage.len() as u64).sum();
     if json {
         #[derive(Serialize)]
         struct Report<'a> {
@@ -236,9 +231,7 @@ fn report(logs: &[Done], json: bool) -> Result<(), CliFailure> {
             sound: damage == 0,
             logs,
         };
-        let text = serde_json::to_string(&report)
-            .map_err(|error| CliFailure::because("cannot print what was done", &error))?;
-        print_line(&text)?;
+        print_json(&report)?;
     } else {
         let width = logs
             .iter()
@@ -272,6 +265,7 @@ fn report(logs: &[Done], json: bool) -> Result<(), CliFailure> {
         return Ok(());
     }
     Err(CliFailure::damage(format!(
-        "damage in {damage} segments, which were copied as they are"
+        "damage in {}, copied as it is",
+        counted(damage, "place")
     )))
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The exit code of a command that did not do what it was asked.
@@ -46,6 +47,14 @@ impl CliFailure {
     /// The command could not do its work because of `cause`, which is told with its own causes.
     pub(crate) fn because(what: impl fmt::Display, cause: &(dyn Error + 'static)) -> Self {
         Self::new(format!("{what}: {}", chain(cause)))
+    }
+
+    /// The data directory cannot be used, because of `cause`.
+    pub(crate) fn of_directory(path: &Path, cause: &(dyn Error + 'static)) -> Self {
+        Self::because(
+            format!("cannot use data directory {}", path.display()),
+            cause,
+        )
     }
 
     /// What `main` returns for it.

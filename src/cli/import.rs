@@ -16,7 +16,7 @@ use super::client::{Call, Client, ClientError, escape};
 use super::failure::CliFailure;
 use super::import_line::prepare;
 use super::input::{Input, Lines};
-use super::output::print_line;
+use super::output::{print_json, print_line};
 use super::progress::{Progress, per_second};
 use super::refusal::CallFailure;
 use super::retry::Retry;
@@ -182,9 +182,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<(), CliFailure> {
         (Ok(()), Ok(())) => None,
     };
     if args.json {
-        let text = serde_json::to_string(&summary)
-            .map_err(|error| CliFailure::because("cannot print the summary", &error))?;
-        print_line(&text)?;
+        print_json(&summary)?;
     }
     match reason {
         Some(reason) => Err(CliFailure::new(format!(

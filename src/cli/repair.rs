@@ -11,7 +11,7 @@ use strandlog_engine::storage::{DiskStorage, Storage};
 use strandlog_engine::{LostEvents, OpenError, Options, RepairAct, RepairPlan, RepairReport};
 
 use super::failure::CliFailure;
-use super::output::print_line;
+use super::output::{counted, print_json, print_line};
 use super::progress::Progress;
 use super::verify::Place;
 use crate::store::LogName;
@@ -141,12 +141,7 @@ struct Outcomes {
 /// Damage that is left, with its own exit code; a directory that cannot be read or is in use; an
 /// answer that was not yes.
 pub(crate) fn run(args: &RepairArgs) -> Result<(), CliFailure> {
-    let unusable = |error: DirectoryError| {
-        CliFailure::because(
-            format!("cannot use data directory {}", args.data.display()),
-            &error,
-        )
-    };
+    let unusable = |error: DirectoryError| CliFailure::of_directory(&args.data, &error);
     let root = DiskStorage::open(&args.data).map_err(|error| unusable(error.into()))?;
     let root: Arc<dyn Storage> = Arc::new(root);
     let directory = DataDirectory::open_at_rest(&root).map_err(unusable)?;
@@ -178,9 +173,7 @@ pub(crate) fn run(args: &RepairArgs) -> Result<(), CliFailure> {
         logs,
     };
     if args.json {
-        let text = serde_json::to_string(&outcomes)
-            .map_err(|error| CliFailure::because("cannot print what was done", &error))?;
-        print_line(&text)?;
+        print_json(&outcomes)?;
     }
     if is_declined {
         return Err(CliFailure::new(
@@ -195,7 +188,8 @@ pub(crate) fn run(args: &RepairArgs) -> Result<(), CliFailure> {
     match left.count() {
         0 => Ok(()),
         count => Err(CliFailure::damage(format!(
-            "damage is left in {count} logs"
+            "damage is left in {}",
+            counted(count as u64, "log")
         ))),
     }
 }
@@ -275,13 +269,15 @@ fn told(name: &LogName, report: &RepairReport) -> Vec<String> {
         segments, records, ..
     } = report.plan;
     lines.push(format!(
-        "{log}: {state}; {records} events in {segments} segments can be read"
+        "{log}: {state}; {} in {} can be read",
+        counted(records, "event"),
+        counted(segments, "segment")
     ));
     if report.set_aside_files > 0 {
         lines.push(format!(
-            "{log}: {} files of {} bytes lie aside, their names end with \".damaged\"; nothing needs \
-             them",
-            report.set_aside_files, report.set_aside_len
+            "{log}: put aside, in files whose names end with \".damaged\": {} of {}; nothing needs them",
+            counted(report.set_aside_files, "file"),
+            counted(report.set_aside_len, "byte")
         ));
     }
     lines

@@ -144,12 +144,7 @@ async fn open(config: &Config) -> Result<App, CliFailure> {
     let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, options))
         .await
         .map_err(|error| CliFailure::because("the start was interrupted", &error))?
-        .map_err(|error| {
-            CliFailure::because(
-                format!("cannot use data directory {}", config.data.display()),
-                &error,
-            )
-        })?;
+        .map_err(|error| CliFailure::of_directory(&config.data, &error))?;
     let store: Arc<dyn Store> = Arc::new(store);
     App::open(Parts {
         store,

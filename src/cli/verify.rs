@@ -9,7 +9,7 @@ use strandlog_engine::storage::{DiskStorage, Storage};
 use strandlog_engine::{Damage, EventId, OpenError};
 
 use super::failure::CliFailure;
-use super::output::print_line;
+use super::output::{counted, print_json, print_line};
 use super::progress::Progress;
 use crate::store::LogName;
 use crate::store::embedded::{DataDirectory, DirectoryError};
@@ -110,12 +110,7 @@ struct Findings {
 ///
 /// Damage, with its own exit code; a directory that cannot be read or is in use.
 pub(crate) fn run(args: &VerifyArgs) -> Result<(), CliFailure> {
-    let unusable = |error: DirectoryError| {
-        CliFailure::because(
-            format!("cannot use data directory {}", args.data.display()),
-            &error,
-        )
-    };
+    let unusable = |error: DirectoryError| CliFailure::of_directory(&args.data, &error);
     let directory = open(&args.data).map_err(unusable)?;
     let mut logs = Vec::new();
     for name in directory.log_names().map_err(unusable)? {
@@ -128,9 +123,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), CliFailure> {
         logs,
     };
     if args.json {
-        let text = serde_json::to_string(&findings)
-            .map_err(|error| CliFailure::because("cannot print the findings", &error))?;
-        print_line(&text)?;
+        print_json(&findings)?;
     } else {
         for line in table(&findings.logs) {
             print_line(&line)?;
@@ -139,10 +132,15 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), CliFailure> {
     if findings.sound {
         return Ok(());
     }
-    let places: usize = findings.logs.iter().map(|log| log.damage.len()).sum();
+    let places: u64 = findings
+        .logs
+        .iter()
+        .map(|log| log.damage.len() as u64)
+        .sum();
     Err(CliFailure::damage(format!(
-        "damage in {places} places; nothing was changed; `strandlog repair --dry-run` says what can \
-         be saved"
+        "damage in {}; nothing was changed; `strandlog repair --dry-run` says what can \
+         be saved",
+        counted(places, "place")
     )))
 }
 
@@ -195,14 +193,17 @@ fn table(logs: &[Finding]) -> Vec<String> {
         let mut state = match (log.damage.is_empty(), log.torn_len) {
             (false, _) => "DAMAGED".to_owned(),
             (true, 0) => "sound".to_owned(),
-            (true, torn_len) => format!("sound, {torn_len} bytes of a torn end"),
+            (true, torn_len) => format!("sound, {} of a torn end", counted(torn_len, "byte")),
         };
         let lost: u64 = log.losses.iter().map(Place::ids).sum();
         if lost > 0 {
-            state += &format!(", {lost} events known to be lost");
+            state += &format!(", {} known to be lost", counted(lost, "event"));
         }
         if log.set_aside_files > 0 {
-            state += &format!(", {} bytes put aside by repair", log.set_aside_len);
+            state += &format!(
+                ", {} put aside by repair",
+                counted(log.set_aside_len, "byte")
+            );
         }
         lines.push(format!(
             "{:width$}  {:>8}  {:>12}  {:>16}  {:>12}  {state}",

@@ -101,7 +101,7 @@ fn a_damaged_log_is_repaired_and_served_again() {
     assert_eq!(losses[0]["firstId"], lost_id);
     assert_eq!(losses.as_array().unwrap().len(), 1);
     let table = run_ok(["verify", "--data", data]);
-    assert!(table.contains("1 events known to be lost"), "{table}");
+    assert!(table.contains("1 event known to be lost"), "{table}");
 
     // The server starts, serves the rest, refuses the gap by its name, and takes more.
     let server = Server::start(data.as_ref());

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::report::{Latencies, Percentiles, megabytes_per_second};
 use crate::cli::client::{Call, Client, escape};
 use crate::cli::failure::CliFailure;
-use crate::cli::output::print_line;
+use crate::cli::output::{print_json, print_line};
 use crate::cli::progress::per_second;
 use crate::cli::refusal::CallFailure;
 use crate::cli::target::Target;
@@ -174,9 +174,7 @@ pub(super) async fn run(args: PublishArgs) -> Result<(), CliFailure> {
     }
     let report = report(&args, tally, from);
     if args.json {
-        let text = serde_json::to_string(&report)
-            .map_err(|error| CliFailure::because("cannot print the result", &error))?;
-        return print_line(&text);
+        return print_json(&report);
     }
     print_line(&in_words(&report))
 }

@@ -10,7 +10,7 @@ use super::report::{Latencies, Percentiles, megabytes_per_second};
 use crate::cli::client::{Call, Client, ClientError, escape};
 use crate::cli::failure::CliFailure;
 use crate::cli::log_state::LogState;
-use crate::cli::output::print_line;
+use crate::cli::output::{print_json, print_line};
 use crate::cli::progress::per_second;
 use crate::cli::refusal::CallFailure;
 use crate::cli::target::Target;
@@ -161,9 +161,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<(), CliFailure> {
         replay_us: latencies.percentiles(),
     };
     if args.json {
-        let text = serde_json::to_string(&report)
-            .map_err(|error| CliFailure::because("cannot print the result", &error))?;
-        return print_line(&text);
+        return print_json(&report);
     }
     print_line(&format!(
         "replay: {}, {} connections, events {} to {}, {:.1} s\n\
