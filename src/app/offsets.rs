@@ -106,7 +106,7 @@ impl App {
         let found = log.store.tags(prefix, after, limit.min(LIST_MAX)).await?;
         let mut offsets = Vec::with_capacity(found.len());
         for (tag, end) in found {
-            let at = match offset_at(&log, end).await? {
+            let at = match offset_at(&log, &tag, end).await? {
                 Some(offset) => Some(offset),
                 // Moved since the list was made.
                 None => kept(&log, &tag).await?,
@@ -191,7 +191,7 @@ async fn kept(log: &Log, tag: &[u8]) -> Result<Option<Offset>, Failure> {
         let Some(end) = log.store.tag_end(tag.to_vec()).await? else {
             return Ok(None);
         };
-        if let Some(offset) = offset_at(log, end).await? {
+        if let Some(offset) = offset_at(log, tag, end).await? {
             return Ok(Some(offset));
         }
     }
@@ -203,9 +203,17 @@ async fn kept(log: &Log, tag: &[u8]) -> Result<Option<Offset>, Failure> {
 
 /// The offset in the last record of a tag; none if that record has been removed since, which means
 /// that there is a later one.
-async fn offset_at(log: &Log, end: TagEnd) -> Result<Option<Offset>, Failure> {
-    let Some(id) = EventId::new(end.last_id) else {
-        return Ok(None);
+///
+/// If its last moves are lost and a repair has recorded that, the offset is where it was before them, or
+/// at the beginning if nothing is left: what was done since then is done again, nothing is passed over.
+async fn offset_at(log: &Log, tag: &[u8], end: TagEnd) -> Result<Option<Offset>, Failure> {
+    let Some(id) = last_kept(log, tag, end).await? else {
+        return Ok(Some(Offset {
+            count: 0,
+            last: None,
+            moved_at_us: 0,
+            times: end.count,
+        }));
     };
     let records = match log.store.read(id).await {
         Ok(records) => records,
@@ -216,6 +224,31 @@ async fn offset_at(log: &Log, end: TagEnd) -> Result<Option<Offset>, Failure> {
     record
         .map(|record| Offset::decode(record.body, end.count).ok_or_else(|| not_an_offset(id)))
         .transpose()
+}
+
+/// The last record of a tag that is not recorded as lost; none if there is no other.
+async fn last_kept(log: &Log, tag: &[u8], end: TagEnd) -> Result<Option<EventId>, Failure> {
+    let mut last = EventId::new(end.last_id);
+    let mut ranks_end = end.count;
+    for gap in log.store.losses().iter().rev() {
+        if last.is_none_or(|id| !gap.contains(&id)) {
+            continue;
+        }
+        // The ids of ranks ascend; those that retention has removed are unknown, and below the others.
+        let mut low = 0;
+        last = None;
+        while low < ranks_end {
+            let middle = low + (ranks_end - low) / 2;
+            match log.store.id_at_rank(tag.to_vec(), middle).await? {
+                Some(id) if id >= *gap.start() => ranks_end = middle,
+                before => {
+                    last = before;
+                    low = middle + 1;
+                }
+            }
+        }
+    }
+    Ok(last)
 }
 
 fn not_an_offset(id: EventId) -> Failure {

@@ -4,12 +4,11 @@
 //! what its events say.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{EventId, LogName, Retention};
+use crate::store::{LogName, Retention};
 use crate::unwind::{Panicked, to_the_end};
 
 use super::documents::{Change, Documents};
@@ -107,32 +106,6 @@ impl SystemState {
     }
 }
 
-/// Everything from `first` on but these gaps, which are told of.
-fn around(gaps: &[RangeInclusive<EventId>], first: EventId) -> Vec<Selection> {
-    let mut from = first;
-    let mut parts = Vec::with_capacity(gaps.len() + 1);
-    for gap in gaps {
-        tracing::warn!(
-            first = gap.start().get(),
-            last = gap.end().get(),
-            "passed over events of the server's own log that are lost; settings they made are gone"
-        );
-        if *gap.start() > from {
-            parts.push(Selection {
-                from: Some(from),
-                to: EventId::new(gap.start().get() - 1),
-                ..Selection::default()
-            });
-        }
-        from = gap.end().next().unwrap_or(EventId::MAX);
-    }
-    parts.push(Selection {
-        from: Some(from),
-        ..Selection::default()
-    });
-    parts
-}
-
 fn unreadable(event: &Event<'_>, why: &dyn std::error::Error) -> Failure {
     Failure::new(
         Code::Unreadable,
@@ -159,13 +132,21 @@ impl App {
     pub(super) async fn fold_system(&self) -> Result<SystemState, Failure> {
         let mut state = SystemState::default();
         let log = self.system_log()?;
-        // What a repair has declared lost must not keep the server down for ever.
-        for selection in around(&log.store.losses(), log.store.first()) {
-            let mut reading = log.read(selection).await?;
-            while let Some(records) = reading.next_page(PAGE_LEN_MAX).await? {
-                for record in records.iter() {
-                    state.apply(&Event::from_record(record)?)?;
-                }
+        for gap in log.store.losses() {
+            tracing::warn!(
+                first = gap.start().get(),
+                last = gap.end().get(),
+                "passed over events of the server's own log that are lost; settings they made are gone"
+            );
+        }
+        let selection = Selection {
+            passes_losses: true,
+            ..Selection::default()
+        };
+        let mut reading = log.read(selection).await?;
+        while let Some(records) = reading.next_page(PAGE_LEN_MAX).await? {
+            for record in records.iter() {
+                state.apply(&Event::from_record(record)?)?;
             }
         }
         Ok(state)

@@ -300,6 +300,8 @@ impl DeadLetters {
                 streams: vec![StreamName::new(shortened(lane))?.into_owned()],
                 ..Filter::default()
             },
+            // A letter that is lost is not open any more; one whose closing is lost, is.
+            passes_losses: true,
             ..Selection::default()
         };
         let mut open = Open::default();

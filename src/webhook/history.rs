@@ -144,6 +144,7 @@ impl History {
             limit: Some(limit),
             filter: filter(which)?,
             direction: Direction::Backward,
+            passes_losses: true,
             ..Selection::default()
         };
         let Some(log) = self.0.known_own_log(&LogName::deliveries()) else {

@@ -7,6 +7,7 @@ mod directory;
 mod events;
 mod failing;
 mod logs;
+mod losses;
 mod offsets;
 mod ownership;
 mod publish;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::settings::setting;
 use crate::{NOON_US, Rig, id, options, read};
 
-fn key(stream: &str, consumer: u8, event_type: &str) -> OffsetKey<'static> {
+pub(crate) fn key(stream: &str, consumer: u8, event_type: &str) -> OffsetKey<'static> {
     OffsetKey {
         stream: StreamName::new(stream.to_owned()).unwrap(),
         consumer: Uuid::from_bytes([consumer; 16]),
@@ -51,7 +51,7 @@ async fn moved(
 }
 
 /// Small segments, so that a few thousand moves go over several.
-fn small(clock: &HandClock) -> EmbeddedOptions {
+pub(crate) fn small(clock: &HandClock) -> EmbeddedOptions {
     let of_rig = options(clock);
     EmbeddedOptions {
         limits: StoreLimits {

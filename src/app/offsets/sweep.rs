@@ -18,14 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Mutex, RwLock};
 
-use crate::store::{
-    AppendError, Batch, Direction, Durability, EventId, ReadRange, Receipt, Retention,
-};
+use crate::store::{AppendError, Batch, Durability, EventId, Receipt, Retention};
 
 use super::super::failure::{Code, Failure};
 use super::super::limits::PAGE_LEN_MAX;
+use super::super::range::Selection;
 use super::super::{App, Log};
-use super::{Newest, Offset, not_an_offset, record};
+use super::{Newest, Offset, last_kept, not_an_offset, record};
 
 /// How many records a move owes: one for its own, and one by which the log gets shorter.
 const OWED: u64 = 2;
@@ -130,7 +129,7 @@ impl App {
         for (tag, (id, body)) in newest {
             let end = log.store.tag_end(tag.clone()).await?;
             if let Some(end) = end
-                && end.last_id == id.get()
+                && last_kept(log, &tag, end).await? == Some(id)
             {
                 in_force.push((tag, end.count, body));
             }
@@ -188,14 +187,14 @@ async fn newest_in(log: &Log, start: u64, end: u64) -> Result<Newest, Failure> {
     let (Some(start), Some(end)) = (EventId::new(start), EventId::new(end)) else {
         return Ok(newest);
     };
-    let range = ReadRange {
-        ids: start..end,
-        query: None,
-        direction: Direction::Forward,
+    let run = Selection {
+        from: Some(start),
+        to: EventId::new(end.get() - 1),
+        passes_losses: true,
+        ..Selection::default()
     };
-    let mut pages = log.store.read_range(range).await?;
-    let records_max = usize::try_from(RUN_LEN).unwrap_or(usize::MAX);
-    while let Some(records) = pages.next_page(records_max, PAGE_LEN_MAX).await? {
+    let mut reading = log.read(run).await?;
+    while let Some(records) = reading.next_page(PAGE_LEN_MAX).await? {
         for record in records.iter() {
             // What is not understood may be in force, so nothing goes past it.
             let Some((tag, times)) = record.tags().next() else {

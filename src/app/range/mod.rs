@@ -43,6 +43,10 @@ pub struct Selection {
     pub since_us: Option<u64>,
     /// Only events recorded before this time.
     pub until_us: Option<u64>,
+    /// Leaves out events that a repair has recorded as lost, instead of failing at the first one. For
+    /// the server's own logs, which must not stand still for ever at what nobody can bring back; whoever
+    /// reads a log of others is told.
+    pub passes_losses: bool,
 }
 
 impl Selection {

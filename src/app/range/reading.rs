@@ -15,6 +15,7 @@ pub struct Reading {
     log: Log,
     query: Option<Query>,
     direction: Direction,
+    passes_losses: bool,
     settled: Settled,
     /// None once the range is used up.
     pages: Option<Box<dyn Pages>>,
@@ -37,6 +38,7 @@ impl Reading {
             log: log.clone(),
             query,
             direction: selection.direction,
+            passes_losses: selection.passes_losses,
             settled,
             pages,
             waiting: None,
@@ -82,18 +84,33 @@ impl Reading {
         if records_max == 0 {
             return Ok(None);
         }
+        let records = self.next_records(records_max, bytes_max).await?;
+        if let Some(records) = &records {
+            let given = u64::try_from(records.len()).unwrap_or(u64::MAX);
+            self.left = self.left.saturating_sub(given);
+            self.has_begun = true;
+        }
+        Ok(records)
+    }
+
+    async fn next_records(
+        &mut self,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Records>, Failure> {
         loop {
             let Some(pages) = &mut self.pages else {
                 return Ok(None);
             };
             match pages.next_page(records_max, bytes_max).await {
-                Ok(Some(records)) => {
-                    let given = u64::try_from(records.len()).unwrap_or(u64::MAX);
-                    self.left = self.left.saturating_sub(given);
-                    self.has_begun = true;
-                    return Ok(Some(records));
-                }
+                Ok(Some(records)) => return Ok(Some(records)),
                 Ok(None) => self.pages = None,
+                Err(ReadError::Damaged(damage))
+                    if self.passes_losses && self.pass(damage.first_id) =>
+                {
+                    self.pages =
+                        open(&self.log, &self.query, self.direction, &mut self.settled).await?;
+                }
                 // Retention has come in between. Who asked for whatever is kept gets what is kept
                 // now, unless that would leave a gap behind what has been given.
                 Err(ReadError::Expired { first_id }) if !self.settled.named_start => {
@@ -117,6 +134,23 @@ impl Reading {
         }
     }
 
+    /// Takes the range to the other side of the recorded loss of `id`; whether there is one.
+    fn pass(&mut self, id: Option<EventId>) -> bool {
+        let losses = self.log.store.losses();
+        let Some(gap) = losses
+            .iter()
+            .find(|gap| id.is_some_and(|id| gap.contains(&id)))
+        else {
+            return false;
+        };
+        let ids = &mut self.settled.ids;
+        match self.direction {
+            Direction::Forward => ids.start = gap.end().next().unwrap_or(EventId::MAX),
+            Direction::Backward => ids.end = *gap.start(),
+        }
+        true
+    }
+
     /// Whether there is anything to give, having read as much as a page of it.
     pub(super) async fn is_first_page_there(&mut self) -> Result<bool, Failure> {
         if self.waiting.is_none() {
@@ -132,12 +166,12 @@ impl Reading {
     ///
     /// [`Failure`] if that cannot be read.
     pub async fn next_id(&mut self) -> Result<Option<EventId>, Failure> {
-        let next = match (self.waiting.take(), self.pages.take()) {
-            (Some(records), _) => Some(records),
+        let next = match self.waiting.take() {
+            Some(records) => Some(records),
             // An answer of one record may be as long as it wants, so the least will do.
-            (None, Some(mut pages)) => pages.next_page(1, 1).await?,
-            (None, None) => None,
+            None => self.next_records(1, 1).await?,
         };
+        self.pages = None;
         Ok(next.and_then(|records| records.get(0).map(|record| record.id)))
     }
 }
