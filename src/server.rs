@@ -20,12 +20,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::app::Limits;
+use crate::clock::Clock;
 use crate::doors::Doors;
 use crate::http::head::X_REQUEST_ID;
 use crate::http::{Problem, ProblemType, Reply, Request, RequestId, StatusCode};
@@ -47,6 +49,11 @@ use refusal::RequestIds;
 const BUFFER_LEN_MAX: usize = 72 << 10;
 /// The most headers of a request: hyper's own default, said aloud.
 const HEADERS_MAX: usize = 100;
+/// How much of a reply may wait in the system for a client to take what is before it, in bytes. Without
+/// a limit the system takes some megabytes for each client that reads slowly: memory that nobody counts,
+/// filled by the threads that serve the others. What is on its way to the client is not counted, so
+/// who reads fast is sent as much as ever.
+const UNSENT_LEN_MAX: u32 = 128 << 10;
 /// The first pause after an accept that failed for want of something, and the longest, which each
 /// further one doubles up to: long enough not to spin, short enough not to be noticed.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
@@ -65,22 +72,12 @@ pub async fn run(
     let limits = *doors.app().limits();
     let permits = Arc::new(Semaphore::new(descriptors::fit(limits.connections_max)));
     let server = Arc::new(Server::new(doors));
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = &mut shutdown => break,
-            accepted = accept(&listener, &permits, &server) => accepted,
-        };
-        // What has ended is forgotten here, so the set is no larger than the permits are many.
-        while connections.try_join_next().is_some() {}
-        connections.spawn(Arc::clone(&server).serve(accepted));
-    }
+    let clock = Arc::clone(server.doors.app().clock());
+    hold_unsent(&listener);
+    let serve = |accepted| Arc::clone(&server).serve(accepted);
+    let mut connections = take(&listener, &permits, &*clock, serve, shutdown).await;
     drop(listener);
-    let app = server.doors.app();
-    app.stop();
-    let clock = app.clock();
+    server.doors.app().stop();
     let deadline = clock.sleep_until(clock.moment().after(limits.drain_max));
     tokio::select! {
         () = async { while connections.join_next().await.is_some() {} } => {}
@@ -93,6 +90,48 @@ pub async fn run(
     Ok(())
 }
 
+/// Holds what waits to be sent to [`UNSENT_LEN_MAX`] on all connections of a listener, which inherit
+/// it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn hold_unsent(listener: &TcpListener) {
+    if let Err(error) = SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_LEN_MAX) {
+        tracing::debug!(%error, "cannot limit what waits to be sent");
+    }
+}
+
+/// Elsewhere the system's own limits hold.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn hold_unsent(_listener: &TcpListener) {}
+
+/// Takes connections and has each served, until `shutdown` resolves; those that are still served.
+async fn take<F>(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+    clock: &dyn Clock,
+    serve: impl Fn(Accepted) -> F,
+    shutdown: impl Future<Output = ()>,
+) -> JoinSet<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let mut accepting = pin!(accept(listener, permits, clock));
+        let accepted = loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return connections,
+                // Forgotten as it ends: until then its task keeps its memory, and after a crowd has
+                // left, it may be long until the next one comes.
+                Some(_) = connections.join_next() => {}
+                accepted = &mut accepting => break accepted,
+            }
+        };
+        connections.spawn(serve(accepted));
+    }
+}
+
 /// A connection with its place among the connections.
 struct Accepted {
     stream: TcpStream,
@@ -100,7 +139,7 @@ struct Accepted {
 }
 
 /// The next connection. May be dropped at any time.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, server: &Server) -> Accepted {
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, clock: &dyn Clock) -> Accepted {
     let permit = Arc::clone(permits)
         .acquire_owned()
         .await
@@ -125,7 +164,6 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, server: &Serve
                 if pauses.last.is_none() {
                     tracing::warn!(%error, "cannot accept connections");
                 }
-                let clock = server.doors.app().clock();
                 clock.sleep_until(clock.moment().after(pauses.next())).await;
             }
         }

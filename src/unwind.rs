@@ -2,28 +2,27 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::task::Poll;
 
 /// A future that panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Panicked;
 
-/// Turns a panic of the future into a value.
+/// Turns a panic of the future into a value. The future is put on the heap: what waits for it stays
+/// small, and is not moved with it.
 ///
 /// # Errors
 ///
 /// [`Panicked`]; what the panic said is told by the panic hook.
-pub async fn without_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
+pub fn without_panic<F: Future>(future: F) -> impl Future<Output = Result<F::Output, Panicked>> {
+    let mut future = Box::pin(future);
+    poll_fn(move |cx| {
         // After a panic the future is only dropped, so nobody sees what it left half done.
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Ok),
             Err(_) => Poll::Ready(Err(Panicked)),
         }
     })
-    .await
 }
 
 /// Runs a future to its end, whether or not anybody waits for it: what has begun to change things
@@ -52,6 +51,17 @@ mod tests {
         });
         assert!(matches!(later.await, Err::<(), _>(Panicked)));
         assert!(matches!(without_panic(async { 7 }).await, Ok(7)));
+    }
+
+    #[test]
+    fn what_waits_for_a_large_future_is_small() {
+        let large = async {
+            let room = [0_u8; 8 << 10];
+            tokio::task::yield_now().await;
+            room.len()
+        };
+        assert!(size_of_val(&large) > 8 << 10);
+        assert!(size_of_val(&without_panic(large)) <= 64);
     }
 
     #[tokio::test]

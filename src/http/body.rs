@@ -58,7 +58,7 @@ pub struct Body(Incoming);
 #[derive(Debug)]
 pub struct Payload<'a> {
     bytes: Bytes,
-    _shares: Vec<SemaphorePermit<'a>>,
+    _share: Option<SemaphorePermit<'a>>,
 }
 
 impl Deref for Payload<'_> {
@@ -126,7 +126,7 @@ async fn collect(
     len_max: usize,
     rules: &BodyRules,
 ) -> Result<Payload<'_>, Problem> {
-    let mut shares = Vec::new();
+    let mut share: Option<SemaphorePermit<'_>> = None;
     let mut len = 0_usize;
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
@@ -146,12 +146,21 @@ async fn collect(
         if len > len_max {
             return Err(too_long(len_max));
         }
-        let units = u32::try_from(data.len().div_ceil(UNIT_LEN)).unwrap_or(u32::MAX);
-        let share = match rules.budget.try_acquire_many(units) {
-            Ok(share) => share,
-            Err(_) => wait_for_room(units, rules).await?,
-        };
-        shares.push(share);
+        // What is counted is the body so far, not each piece: else some bytes at a time would use up
+        // the room of all others.
+        let held = share.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let more = len.div_ceil(UNIT_LEN).saturating_sub(held);
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        if more > 0 {
+            let room = match rules.budget.try_acquire_many(more) {
+                Ok(room) => room,
+                Err(_) => wait_for_room(more, rules).await?,
+            };
+            match &mut share {
+                Some(share) => share.merge(room),
+                None => share = Some(room),
+            }
+        }
         // A body in one frame, as small ones are, is not copied.
         if first.is_empty() && whole.is_empty() {
             first = data;
@@ -177,7 +186,7 @@ async fn collect(
     };
     Ok(Payload {
         bytes,
-        _shares: shares,
+        _share: share,
     })
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use bytes::Bytes;
 
 use super::*;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::http::ReplyBody;
 
 /// How long a test waits for what must come.
@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PIECE: Bytes = Bytes::from_static(&[b'x'; 64 << 10]);
 /// More than the system's buffers and ours hold of a connection, in pieces: 16 MiB.
 const AHEAD_MAX: usize = 256;
+/// The same if the client has read nothing: 1 MiB. Where the system may keep as much as it likes, it
+/// keeps more.
+const UNREAD_MAX: usize = 16;
 
 /// A client whose requests `reply` answers; the server lives as long as its runtime.
 async fn client<F>(reply: impl Fn() -> F + Send + Sync + 'static) -> Client
@@ -23,6 +26,7 @@ where
     F: Future<Output = Reply> + Send,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    hold_unsent(&listener);
     let client = Client::connect(listener.local_addr().unwrap()).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -88,6 +92,75 @@ fn accepts_that_fail_are_tried_again_soon_and_never_at_once() {
     assert_eq!(taken_ms, [5, 10, 20, 40, 80, 100, 100, 100]);
 }
 
+/// An ended connection that is not forgotten keeps the memory of its task, until the next one comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_connection_is_forgotten_when_it_ends_and_not_when_the_next_one_comes() {
+    const COUNT: usize = 8;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let permits = Arc::new(Semaphore::new(2 * COUNT));
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let looked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&looked);
+    let taking = tokio::spawn({
+        let permits = Arc::clone(&permits);
+        async move {
+            let mut stopped = pin!(stopped);
+            let shutdown = poll_fn(|cx| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                stopped.as_mut().poll(cx).map(drop)
+            });
+            // Ends with its client.
+            let serve = |accepted: Accepted| async move {
+                let Accepted { stream, _permit } = accepted;
+                let wait = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+                while stream.try_read(&mut [0]).as_ref().is_err_and(wait) {
+                    let _ready = stream.readable().await;
+                }
+            };
+            let clock = SystemClock::new();
+            take(&listener, &permits, &clock, serve, shutdown)
+                .await
+                .len()
+        }
+    });
+    let clients: Vec<Client> = (0..COUNT)
+        .map(|_| Client::connect(address).unwrap())
+        .collect();
+    let clock = SystemClock::new();
+    let deadline = clock.moment().after(PATIENCE);
+    while permits.available_permits() > COUNT {
+        assert!(clock.moment() < deadline, "they are not taken");
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    let before = settled(&looked);
+    drop(clients);
+    // Whoever waits for the next connection hears of each that ends.
+    while looked.load(Ordering::Relaxed) == before || permits.available_permits() < 2 * COUNT - 1 {
+        assert!(clock.moment() < deadline, "they are not forgotten");
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    settled(&looked);
+    stop.send(()).unwrap();
+    assert_eq!(taking.await.unwrap(), 0);
+}
+
+/// What a connection needs for a request it has only while there is one.
+#[test]
+fn a_connection_without_a_request_is_small() {
+    fn len_of_serve<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+    fn len_of_answer<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+    let serving = len_of_serve(Server::serve);
+    assert!(serving <= 2 << 10, "{serving}");
+    let answering =
+        len_of_answer::<&'static Server, _, &'static Arc<Conversation>, _>(Server::answer);
+    assert!(answering <= 2 << 10, "{answering}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn requests_in_a_row_are_taken_no_faster_than_their_replies() {
     const COUNT: usize = 1_000;
@@ -100,7 +173,7 @@ async fn requests_in_a_row_are_taken_no_faster_than_their_replies() {
     .await;
     let requests: String = (0..COUNT).map(request).collect();
     client.write_all(requests.as_bytes()).unwrap();
-    assert!(settled(&taken) <= AHEAD_MAX, "{taken:?}");
+    assert!(settled(&taken) <= UNREAD_MAX, "{taken:?}");
     let mut first = vec![0; PIECE.len()];
     client.read_exact(&mut first).unwrap();
     assert!(
@@ -128,7 +201,7 @@ async fn a_body_is_produced_no_faster_than_it_is_read() {
     })
     .await;
     client.write_all(request(0).as_bytes()).unwrap();
-    assert!(settled(&asked) <= AHEAD_MAX, "{asked:?}");
+    assert!(settled(&asked) <= UNREAD_MAX, "{asked:?}");
     // The client goes on in its own time, and the producer stays as near.
     let mut read_len = 0;
     let mut buffer = vec![0; PIECE.len()];

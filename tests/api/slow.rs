@@ -91,6 +91,29 @@ fn slow_bodies_are_refused_while_others_are_served() {
     assert_eq!(stored.good()["events"], Value::Array(Vec::new()));
 }
 
+/// Each piece of a chunked body is a piece for the server, too. If each took room for a thousand bytes,
+/// a few clients that send some bytes now and then would leave none for others.
+#[test]
+fn a_body_of_many_small_pieces_takes_no_more_room_than_its_bytes() {
+    let server = Server::start_with(|limits| {
+        limits.body_len_max = 16 << 10;
+        // Room for 17 KiB.
+        limits.bodies_len_max = 16 << 10;
+    });
+    let body = event("pieces", "t", "x".repeat(400)).to_string();
+    let mut connection = server.connect();
+    connection.send(format!(
+        "POST {EVENTS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ));
+    let mut pieces = String::new();
+    for byte in body.chars() {
+        pieces.push_str(&format!("1\r\n{byte}\r\n"));
+    }
+    pieces.push_str("0\r\n\r\n");
+    connection.send(pieces);
+    assert_eq!(connection.read_reply(false).status, 201);
+}
+
 /// Publishes 10 MiB, more than the system's buffers hold of a reply.
 fn fill_with_much(server: &Server) {
     let big = event("big", "t", "x".repeat(64 << 10));
@@ -102,6 +125,10 @@ fn fill_with_much(server: &Server) {
 
 /// See [`fill_with_much`].
 const BATCHES: usize = 10;
+
+/// What the system holds at most for a reader that takes nothing, on both sides, in bytes: much less
+/// than it would if it was left to it.
+const HELD_LEN_MAX: usize = 1 << 20;
 
 #[test]
 fn readers_that_take_nothing_are_given_up_while_others_are_served() {
@@ -124,9 +151,12 @@ fn readers_that_take_nothing_are_given_up_while_others_are_served() {
                 assert!(Instant::now() < deadline, "the readers are still there");
             }
             // What the system still held is there to be read, and then the reply is broken off.
+            let mut held_len = 0;
             while let Some(chunk) = connection.read_chunk() {
                 assert!(!chunk.is_empty(), "a broken reply must not look whole");
+                held_len += chunk.len();
             }
+            assert!(held_len <= HELD_LEN_MAX, "{held_len}");
         });
     }
 }

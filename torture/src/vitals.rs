@@ -36,6 +36,26 @@ impl Vitals {
     }
 }
 
+/// Memory of the system's own that all TCP connections of this machine take, in bytes: what is sent and
+/// not read lies there, and in no process.
+pub(crate) fn tcp_bytes() -> u64 {
+    const PAGE_BYTES: u64 = 4 << 10;
+    let text = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"));
+    let pages = line.and_then(|line| line.split_once(" mem ")?.1.split_whitespace().next());
+    pages
+        .and_then(|pages| pages.parse::<u64>().ok())
+        .unwrap_or(0)
+        * PAGE_BYTES
+}
+
+/// How many tasks of this machine wanted to run in the last minute: what times have to be read beside.
+pub(crate) fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let word = text.split_whitespace().next();
+    word.and_then(|word| word.parse().ok()).unwrap_or(0.0)
+}
+
 /// The middle of some values.
 pub(crate) fn median(mut values: Vec<u64>) -> u64 {
     values.sort_unstable();

@@ -16,7 +16,7 @@ use crate::oracle::Findings;
 use crate::rig::{Context, Rig, Slice, Tally, World, nothing};
 use crate::server::Server;
 use crate::stream::Lines;
-use crate::vitals::{Latencies, Vitals, disk_bytes, median, mib, ms};
+use crate::vitals::{Latencies, Vitals, disk_bytes, load, median, mib, ms};
 
 pub(crate) const RIG: Rig = Rig {
     name: "soak",
@@ -190,6 +190,7 @@ fn watch(
     let mut samples = Samples::default();
     let mut beyond = 0;
     while Instant::now() < end && !interrupt::came() {
+        tally.at_most("load", load());
         let disk = disk_bytes(&data.join("logs/default"));
         tally.at_most("disk_mib", mib(disk));
         // A segment that is full goes a moment later.
