@@ -191,6 +191,7 @@ const READS: &[(&str, Read)] = &[
 fn look_at(records: &Records) -> usize {
     records
         .iter()
+        .map(Result::unwrap)
         .map(|record| (record.id.get() & 1) as usize + record.body.len())
         .sum()
 }
@@ -327,7 +328,7 @@ fn by_id(log: &Log, _streams: u64, random: &mut Random) -> u64 {
 
 fn body_len(log: &Log, id: EventId) -> u64 {
     let records = log.read(id).unwrap().unwrap();
-    records.get(0).unwrap().body.len() as u64
+    records.get(0).unwrap().unwrap().body.len() as u64
 }
 
 fn by_rank(log: &Log, streams: u64, random: &mut Random) -> u64 {
@@ -355,6 +356,7 @@ fn whole_stream(log: &Log, streams: u64, random: &mut Random) -> u64 {
     let mut count = 0;
     while let Some(records) = scan.next_records(100, BYTES_MAX).unwrap() {
         for record in records.iter() {
+            let record = record.unwrap();
             sum += record.body.len() as u64;
             count += 1;
         }

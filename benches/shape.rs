@@ -203,7 +203,10 @@ fn scan(table: &mut Table, is_small: bool) {
                 .unwrap();
             while let Some(records) = scan.next_records(16_384, 1 << 20).unwrap() {
                 read += black_box(if looks {
-                    records.iter().filter(|it| !it.body.is_empty()).count()
+                    records
+                        .iter()
+                        .filter(|it| !it.as_ref().unwrap().body.is_empty())
+                        .count()
                 } else {
                     records.len()
                 });

@@ -350,7 +350,7 @@ impl Log {
                 read => read?,
             };
             let is_before = records
-                .get(0)
+                .get(0)?
                 .is_some_and(|record| record.recorded_at_us < recorded_at_us);
             if is_before {
                 low = id.get() + 1;

@@ -135,7 +135,7 @@ impl Scan {
                     Ok(segment) => segment,
                     Err(error) => return self.give_up(id, records, error),
                 };
-                records.push_part(segment.0.bytes.clone());
+                records.push_part(&segment.0);
                 current = Some(segment);
             }
             let Some((view, _)) = &current else {
@@ -304,7 +304,7 @@ pub(crate) fn read(shared: &Shared, id: EventId) -> Result<Records, ReadError> {
     let (view, _) = segment_from(shared, id, until)?;
     let (_, offset, len) = view.find(id).map_err(ReadError::Damaged)?;
     let mut records = Records::default();
-    records.push_part(view.bytes.clone());
+    records.push_part(&view);
     records.push(u32::try_from(offset).unwrap_or(u32::MAX), len);
     Ok(records)
 }

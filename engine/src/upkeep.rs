@@ -417,6 +417,7 @@ pub(crate) fn tags_of(view: &SegmentView, span: Span) -> Result<MemoryTags, Read
             .run(from, until, &mut budget, &mut records)
             .map_err(ReadError::Damaged)?;
         for record in records.iter() {
+            let record = record?;
             for (tag, rank) in record.tags() {
                 tags.insert(tag, tag_hash(tag), record.id.get(), rank)
                     .map_err(|_| {

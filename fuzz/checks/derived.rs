@@ -144,7 +144,8 @@ fn body(log: &Log, number: u64) -> Answer<Vec<u8>> {
     let id = EventId::new(number).expect("it lies between two ids");
     let read = log.read(id).map_err(|error| format!("{error:?}"))?;
     let records = read.ok_or("no record")?;
-    let record = records.get(0).ok_or("no record")?;
+    let record = records.get(0).map_err(|error| format!("{error:?}"))?;
+    let record = record.ok_or("no record")?;
     assert_eq!(record.id, id);
     Ok(record.body.to_vec())
 }
@@ -161,7 +162,11 @@ fn matches(log: &Log, tag: &[u8]) -> Answer<Vec<u64>> {
         .next_records(64, 1 << 20)
         .map_err(|error| format!("{error:?}"))?
     {
-        found.extend(records.iter().map(|record| record.id.get()));
+        found.extend(
+            records
+                .iter()
+                .map(|record| record.expect("its page is in memory").id.get()),
+        );
     }
     Ok(found)
 }

@@ -76,6 +76,7 @@ fn read_all(log: &Log) -> String {
                     Ok(None) => break,
                     Ok(Some(records)) => {
                         for record in records.iter() {
+                            let record = record.expect("its page is in memory");
                             text.push_str(&format!("{} {:?} ", record.id, record.body));
                         }
                     }

@@ -111,6 +111,7 @@ fn read(log: &Log, ended: &Ended) {
     let mut found = 0;
     while let Some(records) = scan.next_records(7, 1 << 20).expect("it was just judged") {
         for record in records.iter() {
+            let record = record.expect("its page is in memory");
             let want = &ended.records[found];
             assert_eq!((record.id.get(), record.body), (want.id, &want.body[..]));
             assert_eq!(record.recorded_at_us, want.recorded_at_us);

@@ -146,6 +146,7 @@ impl Log {
         };
         let mut pages = self.store.read_range(range).await?;
         let found = pages.next_page(1, 1).await?;
-        Ok(found.and_then(|records| records.get(0).map(|record| record.id)))
+        let record = found.as_ref().map(|records| records.get(0)).transpose()?;
+        Ok(record.flatten().map(|record| record.id))
     }
 }

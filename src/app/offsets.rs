@@ -220,8 +220,9 @@ async fn offset_at(log: &Log, tag: &[u8], end: TagEnd) -> Result<Option<Offset>,
         Err(ReadError::Expired { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    let record = records.as_ref().and_then(|records| records.get(0));
+    let record = records.as_ref().map(|records| records.get(0)).transpose()?;
     record
+        .flatten()
         .map(|record| Offset::decode(record.body, end.count).ok_or_else(|| not_an_offset(id)))
         .transpose()
 }

@@ -113,12 +113,12 @@ impl Log {
             direction: Direction::Forward,
         };
         let first = self.store.read_range(range).await?.next_page(1, 1).await?;
-        let first = first.as_ref().and_then(|records| records.get(0));
+        let first = first.as_ref().map(|records| records.get(0)).transpose()?;
         Ok(StreamDescription {
             count: end.count,
             last_sequence: end.count.saturating_sub(1),
             last_id: end.last_id,
-            first: first.and_then(|record| {
+            first: first.flatten().and_then(|record| {
                 let (_stream, sequence) = record.tags().next()?;
                 Some(FirstKept {
                     id: record.id,

@@ -146,7 +146,7 @@ impl App {
         let mut reading = log.read(selection).await?;
         while let Some(records) = reading.next_page(PAGE_LEN_MAX).await? {
             for record in records.iter() {
-                state.apply(&Event::from_record(record)?)?;
+                state.apply(&Event::from_record(record?)?)?;
             }
         }
         Ok(state)

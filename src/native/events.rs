@@ -3,7 +3,7 @@
 use crate::app::limits::{JSON_PAGE_LEN_MAX, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, PAGE_LEN_MAX};
 use crate::app::name::StreamName;
 use crate::app::range::Reading;
-use crate::app::{Event, Log};
+use crate::app::{Event, Failure, Log};
 use crate::http::{HeaderValue, Reply, StatusCode, etag, header, prefer};
 use crate::json::write;
 use crate::store::{Direction, EventId};
@@ -209,6 +209,7 @@ impl Page {
                 if last_read.is_some() {
                     body.push(b',');
                 }
+                let record = record.map_err(Failure::from)?;
                 last_read = Some(record.id);
                 render::event(&mut body, &Event::from_record(record)?, Breaks::Keep);
             }
@@ -254,6 +255,7 @@ pub(super) async fn one(call: &Call<'_>) -> Result<Reply, Refusal> {
     }
     let mut body = Vec::with_capacity(1 << 10);
     for record in records.iter() {
+        let record = record.map_err(Failure::from)?;
         render::event(&mut body, &Event::from_record(record)?, Breaks::Keep);
     }
     let mut reply = json_reply(StatusCode::OK, body);

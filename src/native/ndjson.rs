@@ -75,7 +75,7 @@ async fn write(
 
 fn write_lines(lines: &mut Vec<u8>, records: &Records) -> Result<(), Failure> {
     for record in records.iter() {
-        let event = Event::from_record(record).map_err(|error| not_an_event(&error))?;
+        let event = Event::from_record(record?).map_err(|error| not_an_event(&error))?;
         render::event(lines, &event, Breaks::Drop);
         lines.push(b'\n');
     }

@@ -152,7 +152,7 @@ async fn write(
 fn write_events(text: &mut Vec<u8>, records: &Records) -> Result<(), Failure> {
     text.reserve(records.encoded_len() + 256 * records.len());
     for record in records.iter() {
-        let event = Event::from_record(record).map_err(|error| not_an_event(&error))?;
+        let event = Event::from_record(record?).map_err(|error| not_an_event(&error))?;
         text.extend_from_slice(b"id: ");
         write::number(text, event.id.get());
         text.extend_from_slice(b"\ndata: ");

@@ -7,11 +7,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::app::event::NotAnEvent;
 use crate::app::limits::{CALLS_LEN_MAX, HOPS_MAX};
-use crate::app::{App, Event, Log};
+use crate::app::{App, Event, Failure, Log};
 use crate::http::hops;
-use crate::store::{EventId, Record, Records};
+use crate::store::{EventId, ReadError, Record, Records};
 use crate::time;
 
 use super::client::{Answer, CallError, Client};
@@ -107,18 +106,26 @@ pub(super) struct Batch {
 
 impl Batch {
     /// The batch of what was read; none if that is nothing.
-    pub(super) fn of(lane: &str, pages: &[Records]) -> Option<Self> {
+    pub(super) fn of(lane: &str, pages: &[Records]) -> Result<Option<Self>, ReadError> {
         let records = pages.iter().flat_map(Records::iter);
-        Self::of_events(lane, records.map(|record| record.id).collect())
+        let ids = records.map(|record| record.map(|record| record.id));
+        Ok(Self::of_events(lane, ids.collect::<Result<_, _>>()?))
     }
 
     /// The first events of what was read that are all to be sent, or all to be given up because they
     /// have come through too many calls; none if nothing was read.
-    pub(super) fn first_of(lane: &str, pages: &[Records]) -> Option<Self> {
-        let mut records = pages.iter().flat_map(Records::iter).peekable();
-        let looped = is_looped(*records.peek()?);
-        let alike = records.take_while(|record| is_looped(*record) == looped);
-        Self::of_events(lane, alike.map(|record| record.id).collect())
+    pub(super) fn first_of(lane: &str, pages: &[Records]) -> Result<Option<Self>, ReadError> {
+        let mut events = Vec::new();
+        let mut first_is_looped = None;
+        for record in pages.iter().flat_map(Records::iter) {
+            let record = record?;
+            let looped = is_looped(record);
+            if *first_is_looped.get_or_insert(looped) != looped {
+                break;
+            }
+            events.push(record.id);
+        }
+        Ok(Self::of_events(lane, events))
     }
 
     fn of_events(lane: &str, events: Vec<EventId>) -> Option<Self> {
@@ -224,11 +231,11 @@ pub(super) fn prepare(
     pages: &[Records],
     number: u32,
     loops: Loops,
-) -> Result<Prepared, NotAnEvent> {
+) -> Result<Prepared, Failure> {
     let records = pages.iter().flat_map(Records::iter);
     let events = records
-        .map(Event::from_record)
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|record| Ok(Event::from_record(record?)?))
+        .collect::<Result<Vec<_>, Failure>>()?;
     let delivery = DeliveryInfo {
         id: batch.delivery.clone(),
         attempt: number,

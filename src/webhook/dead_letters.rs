@@ -311,7 +311,7 @@ impl DeadLetters {
         let mut reading = log.read(selection).await?;
         while let Some(records) = reading.next_page(PAGE_LEN_MAX).await? {
             for record in records.iter() {
-                let event = Event::from_record(record)?;
+                let event = Event::from_record(record?)?;
                 if event.event_type == GIVEN_UP {
                     let given_up: GivenUp = from_json(&event)?;
                     open.add(event.id, given_up.event_id);
@@ -330,7 +330,7 @@ impl DeadLetters {
 async fn read(log: &Log, id: EventId) -> Result<Letter, Failure> {
     let records = log.event(id).await?;
     let record = records.iter().next().ok_or_else(|| no_such_letter(id))?;
-    let event = Event::from_record(record)?;
+    let event = Event::from_record(record?)?;
     Ok(Letter {
         id,
         given_up_us: event.recorded_at_us,

@@ -158,7 +158,7 @@ impl History {
         let mut len = 0;
         while let Some(records) = reading.next_page(PAGE_LEN_MAX - len).await? {
             for record in records.iter() {
-                entries.push(entry(&Event::from_record(record)?));
+                entries.push(entry(&Event::from_record(record?)?));
             }
             len += records.encoded_len();
             if len >= PAGE_LEN_MAX {
@@ -186,7 +186,7 @@ impl History {
         let record = records.iter().next();
         let record =
             record.ok_or_else(|| Failure::new(Code::Internal, "an event has no record"))?;
-        Ok(entry(&Event::from_record(record)?))
+        Ok(entry(&Event::from_record(record?)?))
     }
 }
 

@@ -276,7 +276,7 @@ impl Hub {
             room = room.take(&pages) => room,
             () = app.stopped() => return Err(Failure::stopping()),
         };
-        let batch = Batch::of(lane, &pages)
+        let batch = Batch::of(lane, &pages)?
             .ok_or_else(|| Failure::new(Code::Internal, "an event has no record"))?;
         let prepared = attempt::prepare(app, target, &batch, &pages, 1, Loops::Pass)?;
         drop(pages);

@@ -182,7 +182,8 @@ impl Runner {
             let last_id = reading.last_id();
             let pages = collect(&mut reading).await?;
             drop(reading);
-            let Some(batch) = Batch::first_of(&self.lane.name, &pages) else {
+            let batch = Batch::first_of(&self.lane.name, &pages).map_err(Failure::from)?;
+            let Some(batch) = batch else {
                 self.running();
                 self.look_past(&mut place, last_id).await;
                 continue;
@@ -358,7 +359,6 @@ impl Runner {
             () = self.stop.requested() => return Err(Halt::Stopped),
         };
         let prepared = attempt::prepare(app, target, batch, &pages, number, Loops::End);
-        let prepared = prepared.map_err(Failure::from);
         drop(pages);
         let made = attempt::make(app, &self.outside.client, target, prepared?);
         tokio::select! {

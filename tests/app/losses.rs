@@ -157,7 +157,7 @@ async fn got(log: &Log, selection: Selection) -> Result<Vec<u64>, Code> {
     let mut got = Vec::new();
     loop {
         match reading.next_page(1 << 10).await {
-            Ok(Some(records)) => got.extend(records.iter().map(|record| record.id.get())),
+            Ok(Some(records)) => got.extend(records.iter().map(|record| record.unwrap().id.get())),
             Ok(None) => return Ok(got),
             Err(failure) => return Err(failure.code),
         }

@@ -169,7 +169,7 @@ async fn fill(log: &Log, stream: &str, count: usize) {
 async fn ids(mut reading: Reading) -> Vec<u64> {
     let mut ids = Vec::new();
     while let Some(records) = reading.next_page(4 << 10).await.unwrap() {
-        ids.extend(records.iter().map(|record| record.id.get()));
+        ids.extend(records.iter().map(|record| record.unwrap().id.get()));
     }
     ids
 }
@@ -197,5 +197,5 @@ fn replayed(published: &Published) -> Vec<bool> {
 /// Hands the event with this id to `look`.
 async fn with_event<T>(log: &Log, number: u64, look: impl FnOnce(&Event<'_>) -> T) -> T {
     let records = log.event(id(number)).await.unwrap();
-    look(&Event::from_record(records.get(0).unwrap()).unwrap())
+    look(&Event::from_record(records.get(0).unwrap().unwrap()).unwrap())
 }

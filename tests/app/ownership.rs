@@ -48,6 +48,7 @@ async fn stored(log: &Log, stream: &str) -> Vec<(String, bool)> {
     let mut stored = Vec::new();
     while let Some(records) = reading.next_page(1 << 20).await.unwrap() {
         for record in records.iter() {
+            let record = record.unwrap();
             let event = Event::from_record(record).unwrap();
             let data = String::from_utf8(event.data.bytes().to_vec()).unwrap();
             stored.push((data, event.is_of_owner()));

@@ -137,7 +137,7 @@ async fn pages_go_on_where_the_last_one_ended_in_either_order() {
             loop {
                 let mut reading = rig.log.read(selection.clone()).await.unwrap();
                 while let Some(records) = reading.next_page(1 << 10).await.unwrap() {
-                    seen.extend(records.iter().map(|record| record.id.get()));
+                    seen.extend(records.iter().map(|record| record.unwrap().id.get()));
                 }
                 let Some(next) = reading.next_id().await.unwrap() else {
                     break;
@@ -282,7 +282,10 @@ async fn a_wait_on_a_log_that_takes_no_more_writes_is_a_wait_and_not_a_spin() {
 
 async fn next_ids(following: &mut Following) -> Vec<u64> {
     match following.next(256, LONG).await.unwrap() {
-        Followed::Page(records) => records.iter().map(|record| record.id.get()).collect(),
+        Followed::Page(records) => records
+            .iter()
+            .map(|record| record.unwrap().id.get())
+            .collect(),
         Followed::Idle | Followed::Ended => Vec::new(),
     }
 }
@@ -349,7 +352,7 @@ async fn a_following_read_ends_at_its_limit_and_at_its_last_id() {
         let mut following = rig.log.follow(selection).await.unwrap();
         let mut seen = Vec::new();
         while let Followed::Page(records) = following.next(1 << 20, LONG).await.unwrap() {
-            seen.extend(records.iter().map(|record| record.id.get()));
+            seen.extend(records.iter().map(|record| record.unwrap().id.get()));
         }
         assert_eq!(seen, want);
     }

@@ -115,7 +115,7 @@ impl SegmentView {
         out: &mut Records,
     ) -> Result<EventId, Damage> {
         let (_, mut offset, _) = self.find(from)?;
-        out.push_part(self.bytes.clone());
+        out.push_part(self);
         let mut id = from;
         let mut is_first = out.is_empty();
         while id < until {
@@ -177,7 +177,7 @@ impl SegmentView {
         const STRETCH: u64 = 64;
         let mut until = until;
         let mut places = Vec::new();
-        out.push_part(self.bytes.clone());
+        out.push_part(self);
         while from < until {
             let start = EventId::new(until.get().saturating_sub(STRETCH))
                 .map_or(from, |start| start.max(from));

@@ -10,7 +10,8 @@
 //! program that reads it from a map, but a signal, SIGBUS, that ends the process. With the guard in
 //! place the page is replaced by zeros instead and the read goes on: the checksum then refuses what
 //! it finds, as it does any other damage. The zeros stay until the map goes, so that a page does not
-//! change under a reader.
+//! change under a reader again. A page that was read before, let go by the system and then cannot be read
+//! again does change, once: whoever hands out what was checked earlier looks at [`map_faults`].
 
 #![allow(unsafe_code, reason = "reading a memory map cannot be done without it")]
 
@@ -314,7 +315,7 @@ pub fn guard_maps() -> io::Result<()> {
 /// How many pages the guard has replaced since the process began.
 #[must_use]
 pub fn map_faults() -> u64 {
-    FAULTS.load(Ordering::Relaxed)
+    FAULTS.load(Ordering::SeqCst)
 }
 
 /// Runs on the thread that touched the page. Takes no lock, allocates nothing and makes two system
@@ -328,9 +329,13 @@ extern "C" fn on_bus_error(
     let info = unsafe { &*info };
     // SAFETY: SIGBUS comes with an address.
     let address = unsafe { info.si_addr() } as usize;
-    if is_watched(address) && replace_page(address) {
-        FAULTS.fetch_add(1, Ordering::Relaxed);
-        return;
+    if is_watched(address) {
+        // First, so that whoever finds the zeros finds the number changed. If the page cannot be
+        // replaced nobody reads the number any more.
+        FAULTS.fetch_add(1, Ordering::SeqCst);
+        if replace_page(address) {
+            return;
+        }
     }
     // Not ours: what was to happen before happens when the instruction is tried again.
     if let Some(before) = BEFORE.get() {
@@ -353,8 +358,9 @@ fn replace_page(address: usize) -> bool {
     let page_len = rustix::param::page_size();
     let page = (address & !(page_len - 1)) as *mut core::ffi::c_void;
     // SAFETY: the page is part of a map that only reads, which lives as long as the reader that
-    // touched it, so nothing else can be at this address; what it held could not be read. Readers
-    // of the page have seen nothing of it, or they would not have met the fault.
+    // touched it, so nothing else can be at this address; what it held could not be read. A reader that
+    // saw the page before the system let it go sees zeros from here on: bytes behind a shared slice
+    // that change once. They are looked at as bytes only, and no decision of safety rests on them.
     let mapped = unsafe {
         mm::mmap_anonymous(
             page,

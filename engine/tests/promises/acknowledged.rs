@@ -154,7 +154,7 @@ fn an_acknowledged_record_is_readable_at_once() {
         let receipt = append(&log, "s", &[&body]).unwrap();
         assert!(receipt.durable_id >= receipt.last_id.get());
         let records = log.read(receipt.last_id).unwrap().unwrap();
-        assert_eq!(records.get(0).unwrap().body, body);
+        assert_eq!(records.get(0).unwrap().unwrap().body, body);
         assert_eq!(bodies(&log).len() as u64, number + 1);
     }
 }

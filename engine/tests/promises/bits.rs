@@ -154,7 +154,7 @@ fn fill(storage: Arc<dyn Storage>, len: usize) -> (Log, Vec<Event>) {
 fn is_refused(log: &Log, events: &[Event], number: u64, file: &str) -> Result<bool, String> {
     match log.read(id(number)) {
         Ok(Some(records)) => {
-            let record = records.get(0).ok_or("nothing")?;
+            let record = records.get(0).unwrap().ok_or("nothing")?;
             let event = &events[usize::try_from(number - 1).unwrap()];
             let tags = record.tags().map(|(tag, _)| tag);
             let is_same = record.id.get() == number

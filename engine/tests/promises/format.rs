@@ -128,7 +128,16 @@ fn the_kept_record_of_losses_is_written_again_and_read() {
     let (log, report) = open(&disk, 9).unwrap();
     assert_eq!(report.lost_records, 1);
     assert_eq!(log.losses(), [id(1)..=id(1)]);
-    assert_eq!(log.read(id(2)).unwrap().unwrap().get(0).unwrap().body, b"");
+    assert_eq!(
+        log.read(id(2))
+            .unwrap()
+            .unwrap()
+            .get(0)
+            .unwrap()
+            .unwrap()
+            .body,
+        b""
+    );
     log.close().unwrap();
     let mut text = Vec::new();
     strandlog_engine::describe_file(&disk.root(), name, &mut text).unwrap();

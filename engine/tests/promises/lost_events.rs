@@ -164,6 +164,7 @@ fn keys_and_sequences_of_lost_events_are_what_the_rest_of_the_log_proves() {
         .unwrap()
         .get(0)
         .unwrap()
+        .unwrap()
         .recorded_at_us;
     let found = log.id_at_time(later).unwrap();
     assert!((2..=3).contains(&found.get()), "{found}");
@@ -356,7 +357,7 @@ fn a_forged_record_in_a_damaged_body_is_not_taken_for_a_real_one() {
             let (log, _) = open(&disk, 2).unwrap();
             for (number, want) in [(3, &b"three"[..]), (4, b"four")] {
                 let records = log.read(id(number)).unwrap().unwrap();
-                assert_eq!(records.get(0).unwrap().body, want);
+                assert_eq!(records.get(0).unwrap().unwrap().body, want);
             }
         }
         repaired(&disk, 3).unwrap();
@@ -365,7 +366,7 @@ fn a_forged_record_in_a_damaged_body_is_not_taken_for_a_real_one() {
         for (number, want) in [(1, &b"one"[..]), (3, b"three"), (4, b"four")] {
             let records = log.read(id(number)).unwrap().unwrap();
             assert_eq!(
-                records.get(0).unwrap().body,
+                records.get(0).unwrap().unwrap().body,
                 want,
                 "{number}, sealed {is_sealed}"
             );

@@ -53,10 +53,10 @@ fn backward_is_forward_reversed_and_by_id_is_the_same() {
     assert_eq!(forward, backward);
     for seen in &forward {
         let found = log.read(id(seen.id)).unwrap().unwrap();
-        let record = found.get(0).unwrap();
+        let record = found.get(0).unwrap().unwrap();
         assert_eq!(record.id.get(), seen.id);
         assert_eq!(record.body, seen.body);
-        assert_eq!(found.body_bytes(0).unwrap(), seen.body);
+        assert_eq!(found.body_bytes(0).unwrap().unwrap(), seen.body);
     }
     assert!(log.read(log.end()).unwrap().is_none());
 }
@@ -81,7 +81,7 @@ fn every_range_and_every_budget_gives_the_same_records() {
                 };
                 assert!(!found.is_empty() && found.len() <= records_max);
                 assert!(found.encoded_len() <= bytes_max || found.len() == 1);
-                seen.extend(found.iter().map(|record| record.id.get()));
+                seen.extend(found.iter().map(|record| record.unwrap().id.get()));
             }
             if direction == Direction::Backward {
                 seen.reverse();

@@ -41,7 +41,7 @@ fn what_a_reader_holds_outlives_its_file_and_its_log() {
         .act(&log, &Act::Append(vec![super::support::event(1, 500)]))
         .unwrap();
     let held = log.read(log.first()).unwrap().unwrap();
-    let body = held.body_bytes(0).unwrap();
+    let body = held.body_bytes(0).unwrap().unwrap();
     for _ in 0..40 {
         append(&log, "s", &[&[0; 2_000]]).unwrap();
     }

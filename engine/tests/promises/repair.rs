@@ -159,7 +159,9 @@ impl Truth {
         for number in 1..end {
             match log.read(id(number)) {
                 Ok(Some(_)) if lost.contains(&number) => return Err(format!("{number} came back")),
-                Ok(Some(records)) => self.check_one(number, records.get(0).unwrap().body)?,
+                Ok(Some(records)) => {
+                    self.check_one(number, records.get(0).unwrap().unwrap().body)?
+                }
                 Err(ReadError::Damaged(damage)) if lost.contains(&number) => {
                     let named = damage.first_id.unwrap().get()..=damage.last_id.unwrap().get();
                     if !named.contains(&number) || !named.clone().all(|it| lost.contains(&it)) {
@@ -180,6 +182,7 @@ impl Truth {
                 match scan.next_records(4, 1 << 20) {
                     Ok(Some(records)) => {
                         for record in records.iter() {
+                            let record = record.unwrap();
                             self.check_one(record.id.get(), record.body)?;
                             seen.insert(record.id.get());
                             match direction {
@@ -298,7 +301,7 @@ impl Truth {
             let Ok(Some(records)) = log.read(id(number)) else {
                 continue;
             };
-            for (tag, rank) in records.get(0).unwrap().tags() {
+            for (tag, rank) in records.get(0).unwrap().unwrap().tags() {
                 if tag == b"s" && !ranks.insert(rank) {
                     return Err(format!("{number} has the sequence {rank} again"));
                 }
@@ -349,7 +352,7 @@ fn drain_some(scan: &mut strandlog_engine::Scan) -> (Vec<u64>, Option<ReadError>
     let mut seen = Vec::new();
     loop {
         match scan.next_records(3, 1 << 20) {
-            Ok(Some(records)) => seen.extend(records.iter().map(|record| record.id.get())),
+            Ok(Some(records)) => seen.extend(records.iter().map(|record| record.unwrap().id.get())),
             Ok(None) => return (seen, None),
             Err(error) => return (seen, Some(error)),
         }

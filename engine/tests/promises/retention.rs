@@ -125,7 +125,7 @@ fn a_read_below_the_first_id_is_told_where_to_go_on() {
     expired(overtaken.next_records(3, 99_999).map(drop));
     assert!(log.read(first).unwrap().is_some());
     // What a reader holds stays readable, removed or not.
-    assert_eq!(held.get(0).unwrap().body, [0; 800]);
+    assert_eq!(held.get(0).unwrap().unwrap().body, [0; 800]);
 }
 
 #[test]

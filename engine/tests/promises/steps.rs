@@ -242,7 +242,7 @@ impl Model {
             Step::Read { at } => {
                 let at = self.id(*at).max(first);
                 let found = log.read(id(at)).map_err(|error| error.to_string())?;
-                let body = found.and_then(|found| found.get(0).map(|it| it.body.to_vec()));
+                let body = found.and_then(|found| found.get(0).unwrap().map(|it| it.body.to_vec()));
                 let want = usize::try_from(at - 1).ok();
                 let want = want.and_then(|at| self.story.events.get(at));
                 let is_same = body.as_ref() == want.map(|event| &event.body);

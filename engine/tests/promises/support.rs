@@ -122,17 +122,16 @@ pub(crate) struct Seen {
 pub(crate) fn drain(scan: &mut strandlog_engine::Scan) -> Result<Vec<Seen>, ReadError> {
     let mut seen = Vec::new();
     while let Some(records) = scan.next_records(7, 1 << 20)? {
-        seen.extend(records.iter().map(|record| {
-            Seen {
+        for record in records.iter() {
+            let record = record?;
+            let tags = record.tags().map(|(tag, rank)| (tag.to_vec(), rank));
+            seen.push(Seen {
                 id: record.id.get(),
                 recorded_at_us: record.recorded_at_us,
-                tags: record
-                    .tags()
-                    .map(|(tag, rank)| (tag.to_vec(), rank))
-                    .collect(),
+                tags: tags.collect(),
                 body: record.body.to_vec(),
-            }
-        }));
+            });
+        }
     }
     Ok(seen)
 }

@@ -93,7 +93,7 @@ impl Truth {
         for (number, event) in (1..=last).zip(&self.events) {
             match log.read(id(number)) {
                 Ok(Some(records)) => {
-                    let record = records.get(0).ok_or("nothing")?;
+                    let record = records.get(0).unwrap().ok_or("nothing")?;
                     if record.body != event.body || record.id.get() != number {
                         return Err(format!("{number} is wrong"));
                     }
@@ -128,7 +128,9 @@ impl Truth {
                 .read(receipt.first_id)
                 .map_err(|error| error.to_string())?;
             let records = records.ok_or("what was appended is not there")?;
-            if receipt.first_id != id(last + 1) || records.get(0).unwrap().body != added.body {
+            if receipt.first_id != id(last + 1)
+                || records.get(0).unwrap().unwrap().body != added.body
+            {
                 return Err(format!("{} was appended", receipt.first_id));
             }
         }
@@ -171,6 +173,7 @@ impl Truth {
                 match scan.next_records(5, 1 << 20) {
                     Ok(Some(records)) => {
                         for record in records.iter() {
+                            let record = record.unwrap();
                             let at = usize::try_from(record.id.get() - 1).unwrap();
                             if record.body != self.events[at].body || !seen.insert(record.id.get())
                             {

@@ -62,10 +62,11 @@ impl Log {
 
     async fn count_all(&self, start: EventId, end: EventId) -> Result<Counted, Failure> {
         let oldest = self.store.read(start).await?;
+        let oldest = oldest.as_ref().map(|records| records.get(0)).transpose()?;
         Ok(Counted {
             events: end.get().saturating_sub(start.get()),
             exact: true,
-            oldest_us: oldest.and_then(|records| Some(records.get(0)?.recorded_at_us)),
+            oldest_us: oldest.flatten().map(|record| record.recorded_at_us),
         })
     }
 
@@ -89,7 +90,7 @@ impl Log {
             let Some(records) = self.first_match(query, start, end).await? else {
                 continue;
             };
-            let Some(record) = records.get(0) else {
+            let Some(record) = records.get(0)? else {
                 continue;
             };
             let rank = record
@@ -151,7 +152,7 @@ impl Log {
                 return Ok(counted);
             };
             if counted.oldest_us.is_none() {
-                counted.oldest_us = records.get(0).map(|record| record.recorded_at_us);
+                counted.oldest_us = records.get(0)?.map(|record| record.recorded_at_us);
             }
             read_len = read_len.saturating_add(records.encoded_len());
             let count = u64::try_from(records.len()).unwrap_or(u64::MAX);

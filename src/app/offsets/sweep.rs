@@ -196,6 +196,7 @@ async fn newest_in(log: &Log, start: u64, end: u64) -> Result<Newest, Failure> {
     let mut reading = log.read(run).await?;
     while let Some(records) = reading.next_page(PAGE_LEN_MAX).await? {
         for record in records.iter() {
+            let record = record?;
             // What is not understood may be in force, so nothing goes past it.
             let Some((tag, times)) = record.tags().next() else {
                 return Err(not_an_offset(record.id));

@@ -235,6 +235,7 @@ impl Log {
         let records_max = usize::try_from(PAGE_EVENTS_MAX).unwrap_or(usize::MAX);
         while let Some(records) = pages.next_page(records_max, PAGE_LEN_MAX).await? {
             for record in records.iter() {
+                let record = record?;
                 if wanted.binary_search(&record.id).is_err() {
                     continue;
                 }

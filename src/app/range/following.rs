@@ -85,8 +85,9 @@ impl Following {
                 self.next = until;
                 continue;
             };
-            let last = records.len().checked_sub(1).and_then(|at| records.get(at));
-            if let Some(next) = last.and_then(|last| last.id.next()) {
+            if let Some(at) = records.len().checked_sub(1)
+                && let Some(next) = records.get(at)?.and_then(|last| last.id.next())
+            {
                 self.next = next;
             }
             let given = u64::try_from(records.len()).unwrap_or(u64::MAX);

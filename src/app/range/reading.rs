@@ -172,7 +172,8 @@ impl Reading {
             None => self.next_records(1, 1).await?,
         };
         self.pages = None;
-        Ok(next.and_then(|records| records.get(0).map(|record| record.id)))
+        let record = next.as_ref().map(|records| records.get(0)).transpose()?;
+        Ok(record.flatten().map(|record| record.id))
     }
 }
 

@@ -142,7 +142,7 @@ impl Items {
             return Ok(false);
         };
         for record in records.iter() {
-            let event = Event::from_record(record)?;
+            let event = Event::from_record(record?)?;
             if event.aggregate().is_some_and(|(_, at)| at >= self.end) {
                 out.extend_from_slice(self.tail.as_bytes());
                 return Ok(false);

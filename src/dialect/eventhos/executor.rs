@@ -232,6 +232,7 @@ impl Runner {
                 if surroundings.app.is_stopping() {
                     return Ok(());
                 }
+                let record = record.map_err(Failure::from)?;
                 let id = record.id;
                 match Event::from_record(record) {
                     Ok(event) if names.contains(event.event_type) => {
@@ -422,8 +423,8 @@ impl Occurrence {
         loop {
             match self.surroundings.log.event(self.id).await {
                 Ok(records) => {
-                    let event = records.get(0).map(Event::from_record);
-                    let Some(Ok(event)) = event else {
+                    let event = records.get(0).map(|record| record.map(Event::from_record));
+                    let Ok(Some(Ok(event))) = event else {
                         return Err(NotRead { lasting: true });
                     };
                     let retry_of = Metadata::of(&event).retry_of;
@@ -469,10 +470,14 @@ async fn execute(surroundings: Arc<Surroundings>, bound: Bound, id: EventId) -> 
             return true;
         }
     };
-    let event = records.get(0).map(Event::from_record);
+    let event = records.get(0).map(|record| record.map(Event::from_record));
     match event {
-        Some(Ok(event)) => surroundings.execute(&bound, &event).await,
-        Some(Err(_)) | None => true,
+        Ok(Some(Ok(event))) => surroundings.execute(&bound, &event).await,
+        Ok(Some(Err(_)) | None) => true,
+        Err(error) => {
+            tracing::error!(%error, "an occurrence cannot be read for its contracts");
+            true
+        }
     }
 }
 

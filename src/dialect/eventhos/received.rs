@@ -241,7 +241,7 @@ async fn of_log(
             if looked_at > LOOKED_AT_MAX {
                 break 'pages;
             }
-            let event = Stored::from_record(record)?;
+            let event = Stored::from_record(record.map_err(Failure::from)?)?;
             if !wanted.takes(&event) {
                 continue;
             }
@@ -283,7 +283,7 @@ async fn of_ids(
         let Some(records) = read(call, id).await? else {
             continue;
         };
-        let Some(record) = records.get(0) else {
+        let Some(record) = records.get(0).map_err(Failure::from)? else {
             continue;
         };
         let event = Stored::from_record(record)?;
@@ -371,7 +371,8 @@ pub(super) async fn get(call: &Call<'_>) -> Result<Reply, Refusal> {
     let missing = || replies::not_found(NAME);
     let id = call.id(NAME)?;
     let records = read(call, id).await?.ok_or_else(missing)?;
-    let record = records.get(0).ok_or_else(missing)?;
+    let record = records.get(0).map_err(Failure::from)?;
+    let record = record.ok_or_else(missing)?;
     let stored = Stored::from_record(record).map_err(Failure::from)?;
     let event = call
         .door

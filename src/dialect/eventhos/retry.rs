@@ -76,7 +76,8 @@ pub(super) async fn retry(call: &Call<'_>, body: Body) -> Result<Reply, Refusal>
         }
         read => read?,
     };
-    let first = records.get(0).ok_or_else(refuse)?;
+    let first = records.get(0).map_err(Failure::from)?;
+    let first = first.ok_or_else(refuse)?;
     let first = Event::from_record(first).map_err(Failure::from)?;
     let repetition = RetryOf { detail, contract };
     let published = publish_copy(call, &first, repetition).await?;

@@ -108,7 +108,7 @@ async fn look(
         }
         Err(failure) => return Err(failure),
     };
-    let Some(record) = records.get(0) else {
+    let Some(record) = records.get(0)? else {
         return Ok(None);
     };
     let event = Event::from_record(record)?;
@@ -127,7 +127,8 @@ async fn begins_with_others(log: &Log, stream: &StreamName<'_>) -> Result<bool, 
         ..Selection::default()
     };
     let page = log.read(first).await?.next_page(1).await?;
-    match page.as_ref().and_then(|records| records.get(0)) {
+    let record = page.as_ref().map(|records| records.get(0)).transpose()?;
+    match record.flatten() {
         Some(record) => Ok(!Event::from_record(record)?.is_of_owner()),
         None => Ok(false),
     }
@@ -143,7 +144,7 @@ async fn search(
     let mut reading = log.read(selection).await?;
     while let Some(records) = reading.next_page(PAGE_LEN_MAX).await? {
         for record in records.iter() {
-            let event = Event::from_record(record)?;
+            let event = Event::from_record(record?)?;
             if stops(&event) {
                 return Ok(None);
             }
@@ -195,7 +196,7 @@ pub(super) async fn payload(call: &Call<'_>) -> Result<Reply, Refusal> {
     };
     let records = log.event(found.id).await?;
     let mut body = Vec::new();
-    if let Some(record) = records.get(0) {
+    if let Some(record) = records.get(0).map_err(Failure::from)? {
         let event = Event::from_record(record).map_err(Failure::from)?;
         event::push(&mut body, &event);
     }

@@ -97,7 +97,8 @@ pub(super) async fn first_kept(log: &Log, key: &OffsetKey<'_>) -> Result<Option<
         ..events_of(key)
     };
     let page = log.read(selection).await?.next_page(1).await?;
-    let record = page.as_ref().and_then(|records| records.get(0));
+    let record = page.as_ref().map(|records| records.get(0)).transpose();
+    let record = record.map_err(Failure::from)?.flatten();
     let event = record.map(Event::from_record).transpose();
     Ok(event
         .map_err(Failure::from)?

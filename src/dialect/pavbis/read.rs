@@ -53,6 +53,7 @@ pub(super) async fn read(call: &Call<'_>) -> Result<Reply, Refusal> {
         let mut reading = log.read(selection).await?;
         'pages: while let Some(records) = reading.next_page(PAGE_LEN_MAX).await? {
             for record in records.iter() {
+                let record = record.map_err(Failure::from)?;
                 let event = Event::from_record(record).map_err(Failure::from)?;
                 if body.len() > 1 {
                     body.push(b',');

@@ -123,6 +123,7 @@ pub(super) async fn by_period(call: &Call<'_>) -> Result<Reply, Refusal> {
     {
         len += records.encoded_len();
         for record in records.iter() {
+            let record = record.map_err(Failure::from)?;
             let event = Event::from_record(record).map_err(Failure::from)?;
             if body.len() > 1 {
                 body.push(b',');

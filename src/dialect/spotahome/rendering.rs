@@ -107,7 +107,7 @@ impl Page {
 
     /// Goes on until the piece is full or the records are used up.
     fn write(&mut self, piece: &mut Vec<u8>, is_first: &mut bool) -> Result<(), Failure> {
-        while let Some(record) = self.records.get(self.index) {
+        while let Some(record) = self.records.get(self.index)? {
             let event = Event::from_record(record)?;
             let bytes = event.data.bytes();
             let (form, mut written) = match self.payload {
