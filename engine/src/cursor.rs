@@ -133,4 +133,41 @@ mod tests {
         bytes[9] = 2;
         assert_eq!(Cursor::new(&bytes).take_varint(), None);
     }
+
+    #[test]
+    fn three_lengths_are_read_whichever_of_them_takes_more_than_a_byte() {
+        for lens in [
+            [0, 1, 127],
+            [128, 2, 3],
+            [1, 128, 3],
+            [1, 2, 128],
+            [300, 20_000, 1 << 40],
+        ] {
+            let mut bytes = Vec::new();
+            for len in lens {
+                put_varint(&mut bytes, len);
+            }
+            bytes.push(9);
+            let mut cursor = Cursor::new(&bytes);
+            let taken = cursor.take_lens().map(|lens| lens.map(|len| len as u64));
+            assert_eq!(taken, Some(lens));
+            assert_eq!(cursor.rest(), [9]);
+            let short = &bytes[..bytes.len() - 2];
+            assert_eq!(Cursor::new(short).take_lens(), None, "{lens:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_taken_from_the_front_or_not_at_all() {
+        let mut cursor = Cursor::new(&[1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(cursor.take(2), Some(&[1, 2][..]));
+        assert_eq!(cursor.take_u8(), Some(3));
+        assert_eq!(cursor.take_u64(), None);
+        assert_eq!(cursor.take_u16(), Some(0x0504));
+        assert!(!cursor.is_empty());
+        assert_eq!(cursor.take(3), None);
+        assert_eq!(cursor.rest(), [6, 7]);
+        assert_eq!(cursor.take(2), Some(&[6, 7][..]));
+        assert!(cursor.is_empty());
+    }
 }

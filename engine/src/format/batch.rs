@@ -276,4 +276,197 @@ mod tests {
         let other = Masks { batch: 3, ..MASKS };
         assert_eq!(BatchHeader::decode(&bytes, other), None);
     }
+
+    /// Where the first batch of the made-up file begins.
+    const START: usize = 64;
+    const SALT: u32 = 7;
+
+    /// The place before the batch of [`file`].
+    fn start() -> Chain {
+        Chain {
+            offset: START,
+            previous: 9,
+            next: EventId::new(5).unwrap(),
+            recorded_at_us: 100,
+            synced_to: 48,
+        }
+    }
+
+    /// The header of a batch of two records.
+    fn header() -> BatchHeader {
+        BatchHeader {
+            len: 112,
+            record_count: 2,
+            mark: Mark::Synced,
+            first: EventId::new(5).unwrap(),
+            synced_to: START as u64,
+            salt: SALT,
+            previous: 9,
+        }
+    }
+
+    /// A file with that batch: its records as ids, times and salts.
+    fn file(header: &BatchHeader, records: &[(u64, u64, u32)]) -> Vec<u8> {
+        let mut bytes = vec![0; START];
+        bytes.extend_from_slice(&header.encode(MASKS).0);
+        for (id, recorded_at_us, salt) in records {
+            let draft = record::encode_draft(&mut bytes, std::iter::empty(), &[]);
+            let id = EventId::new(*id).unwrap();
+            let none = std::iter::empty();
+            draft.finish(&mut bytes, none, id, *recorded_at_us, *salt, MASKS.record);
+        }
+        bytes.resize(bytes.len() + 100, 0);
+        bytes
+    }
+
+    const SOUND: [(u64, u64, u32); 2] = [(5, 100, SALT), (6, 100, SALT)];
+
+    /// What a step along the file shows, and comes to.
+    fn step(file: &[u8]) -> (Vec<(usize, usize)>, Chain, Result<BatchHeader, BatchFault>) {
+        let mut shown = Vec::new();
+        let mut chain = start();
+        let result = chain.step(file, MASKS, |offset, len, _| shown.push((offset, len)));
+        (shown, chain, result)
+    }
+
+    #[test]
+    fn a_step_shows_the_records_and_goes_behind_the_batch() {
+        let (shown, chain, result) = step(&file(&header(), &SOUND));
+        assert_eq!(result, Ok(header()));
+        assert_eq!(shown, [(START + 48, 32), (START + 80, 32)]);
+        let behind = Chain {
+            offset: START + 112,
+            previous: header().encode(MASKS).1,
+            next: EventId::new(7).unwrap(),
+            recorded_at_us: 100,
+            synced_to: START as u64,
+        };
+        assert_eq!(chain, behind);
+        let mut chain = behind;
+        let end = chain.step(&file(&header(), &SOUND), MASKS, |_, _, _| ());
+        assert_eq!((chain, end), (behind, Err(BatchFault::End)));
+    }
+
+    #[test]
+    fn what_is_known_durable_never_becomes_less() {
+        let header = BatchHeader {
+            synced_to: 40,
+            ..header()
+        };
+        let (_, chain, _) = step(&file(&header, &SOUND));
+        assert_eq!(chain.synced_to, start().synced_to);
+    }
+
+    #[test]
+    fn a_header_that_does_not_follow_is_out_of_chain_and_the_place_stays() {
+        let sound = header();
+        let wrong = [
+            BatchHeader {
+                previous: 8,
+                ..sound
+            },
+            BatchHeader {
+                first: EventId::new(4).unwrap(),
+                ..sound
+            },
+            BatchHeader {
+                first: EventId::new(6).unwrap(),
+                ..sound
+            },
+            BatchHeader {
+                synced_to: START as u64 + 1,
+                ..sound
+            },
+            BatchHeader {
+                mark: Mark::Clean,
+                ..sound
+            },
+            BatchHeader {
+                mark: Mark::Seal,
+                ..sound
+            },
+            // Longer than the file; shorter than a header.
+            BatchHeader { len: 300, ..sound },
+            BatchHeader { len: 47, ..sound },
+        ];
+        for header in wrong {
+            let found = step(&file(&header, &SOUND));
+            assert_eq!(
+                found,
+                (Vec::new(), start(), Err(BatchFault::OutOfChain)),
+                "{header:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn records_that_do_not_fit_their_batch_are_told_where_they_stand() {
+        let (first, second) = (START + 48, START + 80);
+        let wrong = [
+            ([(4, 100, SALT), (6, 100, SALT)], first, 5),
+            ([(5, 99, SALT), (6, 100, SALT)], first, 5),
+            ([(5, 100, SALT), (6, 100, 8)], second, 6),
+            ([(5, 100, SALT), (7, 100, SALT)], second, 6),
+            ([(5, 101, SALT), (6, 100, SALT)], second, 6),
+        ];
+        for (records, offset, id) in wrong {
+            let id = EventId::new(id).unwrap();
+            let (_, chain, result) = step(&file(&header(), &records));
+            assert_eq!(
+                result,
+                Err(BatchFault::Contents { offset, id }),
+                "{records:?}"
+            );
+            assert_eq!(chain, start());
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_longer_or_shorter_than_its_records_is_refused() {
+        let longer = BatchHeader {
+            len: 120,
+            ..header()
+        };
+        let (_, _, result) = step(&file(&longer, &SOUND));
+        let (offset, id) = (START + 112, EventId::new(7).unwrap());
+        assert_eq!(result, Err(BatchFault::Contents { offset, id }));
+        let shorter = BatchHeader {
+            len: 104,
+            ..header()
+        };
+        let (_, _, result) = step(&file(&shorter, &SOUND));
+        let (offset, id) = (START + 80, EventId::new(6).unwrap());
+        let fault = RecordFault::CutShort;
+        assert_eq!(result, Err(BatchFault::Record { offset, id, fault }));
+    }
+
+    #[test]
+    fn the_highest_id_ends_a_batch_out_of_chain_for_none_can_follow() {
+        let last = EventId::MAX;
+        let header = BatchHeader {
+            len: 80,
+            record_count: 1,
+            first: last,
+            ..header()
+        };
+        let mut chain = Chain {
+            next: last,
+            ..start()
+        };
+        let file = file(&header, &[(last.get(), 100, SALT)]);
+        let result = chain.step(&file, MASKS, |_, _, _| ());
+        assert_eq!(result, Err(BatchFault::OutOfChain));
+    }
+
+    #[test]
+    fn zeros_and_the_end_of_the_bytes_are_the_end_and_other_bytes_are_no_header() {
+        for (bytes, want) in [
+            (vec![0; START + 100], BatchFault::End),
+            (vec![0; START + 3], BatchFault::End),
+            (vec![0; START - 1], BatchFault::End),
+            (vec![7; START + 100], BatchFault::Header),
+        ] {
+            assert_eq!(step(&bytes).2, Err(want), "{}", bytes.len());
+        }
+    }
 }

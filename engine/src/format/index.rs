@@ -114,4 +114,41 @@ mod tests {
             assert_eq!(decode(&bytes), None, "bit {bit}");
         }
     }
+
+    /// The index with one byte changed, or more of them, under a checksum that fits again.
+    fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = encoded();
+        bytes.truncate(bytes.len() - 4);
+        change(&mut bytes);
+        let checksum = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn an_index_that_is_another_files_or_another_versions_is_none_whatever_its_checksum() {
+        assert!(decode(&changed(|_| ())).is_some());
+        // The magic, the version, the spacing; the first id and the end become 0.
+        for (at, value) in [(0, 9), (8, 9), (12, 9), (32, 0), (40, 0)] {
+            let wrong = changed(|bytes| bytes[at] = value);
+            assert_eq!(decode(&wrong), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn an_index_with_an_offset_too_few_or_too_many_is_none() {
+        for len in [0, 1, 11, 13, 16] {
+            let wrong = changed(|bytes| bytes.resize(HEAD_LEN + len, 0));
+            assert_eq!(decode(&wrong), None, "{len}");
+        }
+    }
+
+    #[test]
+    fn every_eighth_record_has_an_offset() {
+        let id = |number| EventId::new(number).unwrap();
+        for (records, slots) in [(0, 0), (1, 1), (8, 1), (9, 2), (16, 2), (17, 3)] {
+            assert_eq!(slot_count(id(5), id(5 + records)), slots, "{records}");
+        }
+        assert_eq!(slot_count(id(5), id(4)), 0);
+    }
 }

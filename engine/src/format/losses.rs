@@ -158,4 +158,38 @@ mod tests {
         bytes[8] = 3;
         assert_eq!(SegmentLosses::decode(&bytes), Err(LossesFault::Newer(3)));
     }
+
+    #[test]
+    fn ranges_may_lie_one_id_apart_and_end_with_the_segment() {
+        let ranges = vec![(id(10), id(12)), (id(13), id(14)), (id(39), id(40))];
+        let close = SegmentLosses { ranges, ..losses() };
+        assert_eq!(SegmentLosses::decode(&close.encode()), Ok(close));
+    }
+
+    #[test]
+    fn what_is_no_record_of_losses_is_damage_whatever_its_checksum() {
+        let whole = losses().encode();
+        let changed = |at: usize, value: u8, len: usize| {
+            let mut bytes = whole.clone();
+            bytes.truncate(bytes.len() - 4);
+            bytes.resize(bytes.len() + len, 0);
+            bytes[at] = value;
+            let checksum = crc32fast::hash(&bytes);
+            bytes.extend_from_slice(&checksum.to_le_bytes());
+            SegmentLosses::decode(&bytes)
+        };
+        assert_eq!(changed(8, 1, 0), Ok(losses()));
+        // The magic; version 0; a range more or less than there are; the first id 0; bytes behind.
+        for (at, value, len) in [
+            (0, 9, 0),
+            (8, 0, 0),
+            (12, 3, 0),
+            (12, 1, 0),
+            (32, 0, 0),
+            (8, 1, 1),
+        ] {
+            let decoded = changed(at, value, len);
+            assert_eq!(decoded, Err(LossesFault::Damaged), "{value} at {at}");
+        }
+    }
 }

@@ -110,4 +110,38 @@ mod tests {
             assert_eq!(parse(name), FileName::Foreign, "{name:?}");
         }
     }
+
+    #[test]
+    fn names_are_those_of_the_format_page() {
+        let id = EventId::new(4_097).unwrap();
+        let names = [
+            segment(id),
+            leaving(id),
+            index(id),
+            losses(id),
+            checkpoints(id),
+            set_aside("lock", 3),
+        ];
+        let want = [
+            "00000000000000004097.seg",
+            "00000000000000004097.seg.tmp",
+            "00000000000000004097.idx",
+            "00000000000000004097.lost",
+            "00000000000000004097.ckp",
+            "lock.3.damaged",
+        ];
+        assert_eq!(names, want);
+        let run = "00000000000000000001-00000000000000004096.0.tags";
+        assert_eq!(parse(run), FileName::Run);
+    }
+
+    #[test]
+    fn only_a_segment_on_its_way_out_is_called_so() {
+        let id = EventId::new(4_097).unwrap();
+        assert_eq!(parse_leaving(&leaving(id)), Some(id));
+        assert_eq!(parse(&leaving(id)), FileName::Temporary);
+        for name in [PREPARED, "4097.seg.tmp", &segment(id), &index(id)] {
+            assert_eq!(parse_leaving(name), None, "{name:?}");
+        }
+    }
 }

@@ -378,4 +378,95 @@ mod tests {
     fn zeros_are_no_record() {
         assert_eq!(decode(&[0; 64], 0), Err(RecordFault::Length(0)));
     }
+
+    #[test]
+    fn the_smallest_record_is_the_one_of_the_format_page() {
+        let mut buffer = Vec::new();
+        let draft = encode_draft(&mut buffer, std::iter::empty(), &[]);
+        draft.finish(&mut buffer, std::iter::empty(), EventId::FIRST, 0, 0, 0);
+        let mut want = [0; RECORD_LEN_MIN];
+        want[0] = 0x20;
+        want[8] = 1;
+        want[28..].copy_from_slice(&[0x0f, 0xef, 0xa8, 0xd3]);
+        assert_eq!(buffer, want);
+    }
+
+    #[test]
+    fn a_record_behind_others_in_the_same_buffer_is_the_same_record() {
+        let alone = encoded(&[b"a"], b"second");
+        let mut buffer = encoded(&[b"stream", b"t"], b"first");
+        let start = buffer.len();
+        let draft = encode_draft(&mut buffer, [&b"a"[..]].into_iter(), &[b"sec", b"ond"]);
+        assert_eq!((draft.start, draft.len), (start, alone.len()));
+        draft.finish(&mut buffer, 0..1, EventId::FIRST, 7, 9, MASK);
+        assert_eq!(buffer[start..], alone);
+    }
+
+    #[test]
+    fn the_longest_tag_is_a_tag_and_a_longer_one_is_none() {
+        for (len, is_tag) in [
+            (1, true),
+            (TAG_LEN_MAX, true),
+            (TAG_LEN_MAX + 1, false),
+            (0, false),
+        ] {
+            let bytes = encoded(&[&vec![b'x'; len], b"t"], b"hello");
+            let read = decode(&bytes, MASK).map(|(record, _)| record.tags().count());
+            let want = if is_tag {
+                Ok(2)
+            } else {
+                Err(RecordFault::Parts)
+            };
+            assert_eq!(read, want, "{len}");
+            let checked = checked_len(&bytes, MASK, EventId::FIRST);
+            assert_eq!(checked.is_some(), is_tag, "{len}");
+        }
+    }
+
+    #[test]
+    fn lengths_that_no_record_has_are_told_from_records_that_are_cut_short() {
+        let of = |len: usize| peek_len(&u32::try_from(len).unwrap().to_le_bytes());
+        for len in [0, 8, 24, 33, 36, RECORD_LEN_MAX + 8, 1 << 31] {
+            let len_field = u32::try_from(len).unwrap();
+            assert_eq!(of(len), Err(RecordFault::Length(len_field)));
+        }
+        for len in [RECORD_LEN_MIN, 40, RECORD_LEN_MAX] {
+            assert_eq!(of(len), Err(RecordFault::CutShort));
+        }
+    }
+
+    #[test]
+    fn only_the_record_that_was_asked_for_has_its_length_told() {
+        let bytes = encoded(&[b"stream"], b"hello");
+        let second = EventId::FIRST.next().unwrap();
+        assert_eq!(checked_len(&bytes, MASK, EventId::FIRST), Some(bytes.len()));
+        assert_eq!(checked_len(&bytes, MASK, second), None);
+        assert_eq!(checked_len(&bytes, MASK ^ 1, EventId::FIRST), None);
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_into_the_record_are_none_whatever_its_checksum() {
+        let whole = encoded(&[b"stream"], b"hello");
+        // More tags, padding or bytes of tags than there is room for; and the id 0.
+        for (at, value) in [(4, 9), (5, 200), (6, 200), (7, 9), (whole.len() - 24, 0)] {
+            let mut bytes = whole.clone();
+            bytes[at] = value;
+            let covered = bytes.len() - 4;
+            let checksum = crc32fast::hash(&bytes[..covered]) ^ MASK;
+            bytes[covered..].copy_from_slice(&checksum.to_le_bytes());
+            let refused = decode(&bytes, MASK).map(drop);
+            assert_eq!(refused, Err(RecordFault::Parts), "{value} at {at}");
+        }
+    }
+
+    #[test]
+    fn a_checked_record_is_read_again_from_longer_bytes() {
+        let mut bytes = encoded(&[b"stream"], b"hello");
+        let (record, _) = decode(&bytes, MASK)
+            .map(|(record, len)| (record.body.to_vec(), len))
+            .unwrap();
+        bytes.extend_from_slice(&[7; 100]);
+        assert_eq!(reread(&bytes).unwrap().body, record);
+        assert_eq!(reread(&bytes[..16]), None);
+    }
 }

@@ -209,4 +209,45 @@ mod tests {
             Err(HeaderFault::Damaged)
         );
     }
+
+    /// The header with one byte changed, under a checksum that fits again.
+    fn changed(at: usize, value: u8) -> Result<SegmentHeader, HeaderFault> {
+        let mut bytes = header().encode();
+        bytes[at] = value;
+        let checksum = crc32fast::hash(&bytes[..COVERED_LEN]);
+        bytes[COVERED_LEN..COVERED_LEN + 4].copy_from_slice(&checksum.to_le_bytes());
+        SegmentHeader::decode(&bytes)
+    }
+
+    #[test]
+    fn a_header_that_says_what_cannot_be_is_refused_whatever_its_checksum() {
+        assert_eq!(changed(8, 1), Ok(header()));
+        let checkpoints = changed(12, 2).map(|header| header.kind);
+        assert_eq!(checkpoints, Ok(SegmentKind::Checkpoints));
+        // The magic; version 0; no kind, and one too many; the first id 0.
+        assert_eq!(changed(0, 0), Err(HeaderFault::Damaged));
+        for (at, value) in [(8, 0), (12, 0), (12, 3), (32, 0)] {
+            assert_eq!(changed(at, value), Err(HeaderFault::Impossible), "{at}");
+        }
+        // Behind the checksum nothing but zeros can have been written.
+        assert_eq!(changed(64, 1), Err(HeaderFault::Damaged));
+        assert_eq!(changed(HEADER_LEN - 1, 1), Err(HeaderFault::Damaged));
+    }
+
+    #[test]
+    fn a_header_without_its_last_byte_is_damaged() {
+        let bytes = header().encode();
+        let cut = SegmentHeader::decode(&bytes[..HEADER_LEN - 1]);
+        assert_eq!(cut, Err(HeaderFault::Damaged));
+    }
+
+    #[test]
+    fn the_masks_are_those_of_the_format_page_and_only_batches_depend_on_the_proof_key() {
+        let bytes = header().encode();
+        let masks = header().masks();
+        assert_eq!(masks.record, crc32fast::hash(&bytes[16..40]));
+        let covered = [&bytes[16..40], &bytes[48..56]].concat();
+        assert_eq!(masks.batch, crc32fast::hash(&covered));
+        assert_ne!(masks.batch, masks.record);
+    }
 }
