@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use crate::cursor::Cursor;
-use crate::format::record::{self, RECORD_LEN_MIN, Record, TAIL_LEN};
+use crate::format::record::{self, RECORD_LEN_MIN, TAIL_LEN};
 use crate::format::{ALIGNMENT, batch};
 use crate::position::EventId;
 
@@ -91,15 +91,6 @@ impl<'a> Search<'a> {
             id = place.id.get() + 1;
             offset = place.offset + place.len;
             found.push(place);
-            // Its followers hang together again.
-            while id < end_id
-                && let Some(len) = self.len_at(offset, id)
-                && offset + len <= end
-            {
-                found.extend(place_of(id, offset, len));
-                id += 1;
-                offset += len;
-            }
         }
         back.reverse();
         found.extend(back);
@@ -112,8 +103,7 @@ impl<'a> Search<'a> {
         let Range { start: first, end } = self.region.ids;
         let mut offset = self.region.start;
         // The header of the first batch may be what is damaged.
-        if first < end
-            && self.len_at(offset, first).is_none()
+        if self.len_at(offset, first).is_none()
             && self.len_at(offset + batch::HEADER_LEN, first).is_some()
         {
             offset += batch::HEADER_LEN;
@@ -206,10 +196,8 @@ impl<'a> Search<'a> {
         }
         self.budget = self.budget.checked_sub(len as u64)?;
         let (record, len) = record::decode(rest, self.mask).ok()?;
-        let fits = |record: &Record<'_>| {
-            record.id.get() == id && self.region.salt.is_none_or(|salt| salt == record.salt)
-        };
-        fits(&record).then_some(len)
+        let salt = self.region.salt;
+        salt.is_none_or(|salt| salt == record.salt).then_some(len)
     }
 }
 
@@ -289,5 +277,126 @@ mod tests {
         assert_eq!(search.run(), []);
         assert!(search.budget < len, "{} is left of {budget}", search.budget);
         assert_eq!(budget, HASHED_PER_BYTE * bytes.len() as u64);
+        let small = Region { end: 64, ..region };
+        assert_eq!(Search::new(&bytes, MASK, &small).budget, 65_536);
+    }
+
+    /// A record whose body holds others, with these ids, far enough behind its beginning for the
+    /// ids before them; then records with the ids behind it.
+    fn with_forged(forged_ids: &[u64], first: u64, more: u64) -> (Vec<u8>, Vec<usize>) {
+        let mut body = vec![0; 128];
+        for id in forged_ids {
+            record(&mut body, *id, b"forged");
+        }
+        let mut bytes = Vec::new();
+        let mut starts = vec![0];
+        record(&mut bytes, first, &body);
+        for id in first + 1..=first + more {
+            starts.push(bytes.len());
+            record(&mut bytes, id, b"real");
+        }
+        starts.push(bytes.len());
+        (bytes, starts)
+    }
+
+    fn places(found: &[Place]) -> Vec<(u64, usize)> {
+        found
+            .iter()
+            .map(|place| (place.id.get(), place.offset))
+            .collect()
+    }
+
+    #[test]
+    fn records_behind_a_length_that_is_gone_are_found_from_the_end_and_not_in_a_body() {
+        for trailing in [0, batch::HEADER_LEN] {
+            let (mut bytes, starts) = with_forged(&[2, 3], 1, 2);
+            bytes[0] ^= 0x30;
+            // A damaged mark may stand at the end.
+            bytes.resize(bytes.len() + trailing, 7);
+            let found = salvage(&bytes, MASK, &region(&bytes, 1..4));
+            assert_eq!(
+                places(&found),
+                [(2, starts[1]), (3, starts[2])],
+                "{trailing}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_whose_length_is_right_is_stepped_over_with_what_is_in_its_body() {
+        // With a damaged batch header and a whole record before it, or nothing.
+        for is_first in [true, false] {
+            let (mut bytes, mut starts) = with_forged(&[2, 3], 1, 2);
+            bytes[9] ^= 1;
+            // The last record is gone, so that nothing leads back from the end.
+            let last = starts[2];
+            bytes[last..].fill(7);
+            if !is_first {
+                let mut before = vec![7; batch::HEADER_LEN];
+                let first = before.len();
+                record(&mut before, 1, b"whole");
+                let start = before.len();
+                let (mut behind, their_starts) = with_forged(&[3, 4], 2, 2);
+                behind[9] ^= 1;
+                behind[their_starts[2]..].fill(7);
+                before.extend_from_slice(&behind);
+                bytes = before;
+                starts = vec![first, start, start + their_starts[1]];
+                let found = salvage(&bytes, MASK, &region(&bytes, 1..5));
+                assert_eq!(places(&found), [(1, starts[0]), (3, starts[2])]);
+                continue;
+            }
+            let found = salvage(&bytes, MASK, &region(&bytes, 1..4));
+            assert_eq!(places(&found), [(2, starts[1])]);
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_found_in_between_is_gone_behind_and_not_into() {
+        let mut bytes = Vec::new();
+        record(&mut bytes, 1, &[0; 200]);
+        let second = bytes.len();
+        let (behind, starts) = with_forged(&[3], 2, 2);
+        bytes.extend_from_slice(&behind);
+        bytes[0] ^= 0x30;
+        let last = second + starts[2];
+        bytes[last..].fill(7);
+        let found = salvage(&bytes, MASK, &region(&bytes, 1..5));
+        assert_eq!(places(&found), [(2, second), (3, second + starts[1])]);
+    }
+
+    #[test]
+    fn only_ids_and_salts_that_belong_there_and_have_room_before_them_are_found() {
+        let mut bytes = Vec::new();
+        for id in 1..=3 {
+            record(&mut bytes, id, b"");
+        }
+        let found = |ids, salt| {
+            let region = Region {
+                salt,
+                ..region(&bytes, ids)
+            };
+            self::ids(&salvage(&bytes, MASK, &region))
+        };
+        assert_eq!(found(1..4, Some(9)), [1, 2, 3]);
+        assert_eq!(found(1..4, None), [1, 2, 3]);
+        assert_eq!(found(1..4, Some(8)), []);
+        assert_eq!(found(1..3, Some(9)), [1, 2]);
+        assert_eq!(found(2..4, Some(9)), [2, 3]);
+        assert_eq!(found(1..1, Some(9)), []);
+
+        // Three ids that are missing before it take three of the shortest records.
+        for (room, is_found) in [(64, false), (88, false), (96, true), (128, true)] {
+            let start = 64;
+            let mut bytes = vec![7; start + room];
+            record(&mut bytes, 103, b"");
+            bytes.resize(bytes.len() + 80, 7);
+            let region = Region {
+                start,
+                ..region(&bytes, 100..110)
+            };
+            let found = salvage(&bytes, MASK, &region);
+            assert_eq!(ids(&found).contains(&103), is_found, "{room}");
+        }
     }
 }
