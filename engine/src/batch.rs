@@ -230,3 +230,65 @@ pub struct Receipt {
     /// [`Durability::Sync`].
     pub durable_id: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_beyond_a_limit_is_refused_and_leaves_the_batch_as_it_was() {
+        let long = vec![b'x'; TAG_LEN_MAX + 1];
+        let names: Vec<String> = (0..=TAGS_MAX).map(|number| number.to_string()).collect();
+        let many: Vec<Tag<'_>> = names.iter().map(|name| Tag::new(name.as_bytes())).collect();
+        let body = vec![0; RECORD_LEN_MAX];
+        let mut batch = Batch::new();
+        batch.push(&[Tag::new(b"first")], &[b"body"]).unwrap();
+        let before = batch.encoded_len();
+        let tag = |len| BatchError::TagLength { len };
+        type Refused<'a> = (&'a [Tag<'a>], &'a [&'a [u8]], BatchError);
+        let refused: [Refused<'_>; 6] = [
+            (&[Tag::new(b"")], &[], tag(0)),
+            (&[Tag::new(&long)], &[], tag(TAG_LEN_MAX + 1)),
+            (
+                &[Tag::new(b"a"), Tag::new(b"b"), Tag::new(b"a")],
+                &[],
+                BatchError::TagTwice,
+            ),
+            (
+                &many,
+                &[],
+                BatchError::TagCount {
+                    count: TAGS_MAX + 1,
+                },
+            ),
+            (
+                &[],
+                &[&body],
+                BatchError::TooLarge {
+                    len: RECORD_LEN_MAX + 40,
+                },
+            ),
+            (
+                &[],
+                &[&body, &body],
+                BatchError::TooLarge {
+                    len: 2 * RECORD_LEN_MAX + 40,
+                },
+            ),
+        ];
+        for (tags, body, error) in refused {
+            assert_eq!(batch.push(tags, body), Err(error));
+            assert!(error.to_string().len() > 20, "{error}");
+            assert_eq!((batch.len(), batch.encoded_len()), (1, before));
+        }
+        // What is just within the limits is taken; what no longer fits into the batch is not.
+        batch.push(&many[..TAGS_MAX], &[]).unwrap();
+        batch.push(&[Tag::new(&long[..TAG_LEN_MAX])], &[]).unwrap();
+        batch.push(&[], &[&body[..RECORD_LEN_MAX - 40]]).unwrap();
+        let rest = BATCH_LEN_MAX - batch.encoded_len() - 40;
+        let full = batch.push(&[], &[&body[..rest + 1]]);
+        assert_eq!(full, Err(BatchError::TooLarge { len: rest + 41 }));
+        batch.push(&[], &[&body[..rest]]).unwrap();
+        assert_eq!(batch.len(), 5);
+    }
+}

@@ -297,3 +297,28 @@ impl fmt::Display for CheckpointError {
 }
 
 impl std::error::Error for CheckpointError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_says_where_it_is_and_which_events_it_has_cost() {
+        let told = |first, last| {
+            let damage = Damage {
+                file: "a.seg".to_owned(),
+                offset: 4_096,
+                first_id: EventId::new(first),
+                last_id: EventId::new(last),
+                what: "gone".to_owned(),
+            };
+            damage.to_string()
+        };
+        let want = |events: &str| format!("damage in a.seg at offset 4096{events}: gone");
+        assert_eq!(told(0, 0), want(""));
+        assert_eq!(told(3, 3), want(" (event 3)"));
+        assert_eq!(told(3, 5), want(" (events 3 to 5)"));
+        assert_eq!(told(3, 0), want(" (from event 3 on)"));
+        assert_eq!(told(0, 5), want(" (up to event 5)"));
+    }
+}

@@ -220,4 +220,39 @@ mod tests {
         assert_eq!(losses.trimmed_end(id(20), id(30)), id(30));
         assert_eq!(losses.trimmed_end(id(15), id(20)), id(15));
     }
+
+    #[test]
+    fn the_lost_ids_of_a_span_are_clipped_to_it() {
+        let file = of(1, 30, &[(3, 5), (8, 12), (20, 25)]);
+        let losses = Losses::new(&[(id(1), file)].into(), &[id(1)]);
+        let within = |first, end| {
+            let spans = losses.within(Span { first, end }).into_iter();
+            spans.map(|span| (span.first, span.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(within(1, 30), [(3, 5), (8, 12), (20, 25)]);
+        assert_eq!(within(4, 9), [(4, 5), (8, 9)]);
+        assert_eq!(within(9, 10), [(9, 10)]);
+        assert_eq!(within(5, 8), []);
+        let damage = losses.damage("a.seg".to_owned(), id(8)..id(12));
+        assert_eq!(
+            (damage.first_id, damage.last_id),
+            (Some(id(8)), Some(id(11)))
+        );
+        assert_eq!(damage.what, "lost, and recorded as lost by a repair");
+    }
+
+    #[test]
+    fn a_gap_whose_segment_is_there_again_is_none() {
+        let file = of(1, 30, &[(3, 5), (10, 12), (20, 25)]);
+        let losses = Losses::new(&[(id(1), file)].into(), &[id(1), id(10)]);
+        assert_eq!(losses.ranges(), [(id(3), id(5))]);
+        assert_eq!(losses.count(), 2);
+        assert_eq!(losses.end_before(id(5)), Some(id(5)));
+        assert_eq!(losses.end_before(id(4)), None);
+        assert_eq!(losses.trimmed_end(id(4), id(5)), id(4));
+        assert_eq!(losses.trimmed_end(id(5), id(5)), id(5));
+        assert_eq!(losses.without(id(3), id(5)), []);
+        assert_eq!(losses.without(id(5), id(5)), []);
+        assert_eq!(losses.without(id(1), id(4)), [(id(1), id(3))]);
+    }
 }

@@ -140,3 +140,50 @@ impl<T> Queue<T> {
         self.arrived.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(queue: &Queue<u8>) -> Vec<u8> {
+        match queue.take(None) {
+            Taken::Items(items) => items,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_queue_takes_so_many_items_and_bytes_and_one_that_is_larger_when_it_is_alone() {
+        let queue = Queue::new(3, 10);
+        assert_eq!(queue.push(1, 11), Ok(()));
+        assert_eq!(queue.push(2, 0), Err((2, Refusal::Busy)));
+        assert_eq!(items(&queue), [1]);
+        assert_eq!(queue.push(1, 4), Ok(()));
+        assert_eq!(queue.push(2, 7), Err((2, Refusal::Busy)));
+        assert_eq!(queue.push(3, 6), Ok(()));
+        assert_eq!(queue.push(4, 0), Ok(()));
+        assert_eq!(queue.push(5, 0), Err((5, Refusal::Busy)));
+        assert_eq!(queue.push_always(6), Ok(()));
+        assert_eq!(queue.take_now(), [1, 3, 4, 6]);
+        assert_eq!(queue.push(7, 10), Ok(()));
+        assert_eq!(items(&queue), [7]);
+    }
+
+    #[test]
+    fn a_closed_queue_says_why_and_gives_out_what_waits() {
+        let queue = Queue::new(3, 10);
+        assert!(matches!(queue.take(Some(Duration::ZERO)), Taken::Idle));
+        assert_eq!(queue.push(1, 1), Ok(()));
+        let why: Arc<str> = Arc::from("the first reason");
+        queue.close(&why);
+        queue.close(&Arc::from("another"));
+        assert_eq!(
+            queue.push(2, 1),
+            Err((2, Refusal::Closed(Arc::clone(&why))))
+        );
+        assert_eq!(queue.push_always(3), Err((3, why)));
+        assert_eq!(items(&queue), [1]);
+        assert!(matches!(queue.take(None), Taken::Closed));
+        assert!(matches!(queue.take(Some(Duration::ZERO)), Taken::Closed));
+    }
+}

@@ -190,3 +190,145 @@ fn lost(name: &str, chain: &Chain, fault: BatchFault, proof: &BatchHeader) -> Da
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::made::Made;
+
+    const LEN: usize = 16 << 10;
+
+    fn judged(made: &Made, bytes: &[u8]) -> Result<Ending, Damage> {
+        judge("a.seg", bytes, &made.header, |_, _| {})
+    }
+
+    /// Two batches of two records each, none of them proved.
+    fn made() -> Made {
+        let mut made = Made::new(5);
+        made.batch(&[b"one", b"two"]);
+        made.batch(&[b"three", b"four"]);
+        made
+    }
+
+    #[test]
+    fn a_sound_file_ends_behind_its_last_batch_and_shows_its_records() {
+        let mut made = made();
+        let mut shown = Vec::new();
+        let ending = judge("a.seg", &made.file(LEN), &made.header, |offset, record| {
+            shown.push((offset, record.id.get()));
+        });
+        let ending = ending.unwrap();
+        let places = made.records.iter().map(|(offset, _)| *offset);
+        assert!(shown.into_iter().eq(places.zip(5..)));
+        assert_eq!(ending.chain.offset, made.bytes.len());
+        assert_eq!((ending.mark, ending.first_mark_end), (None, None));
+        assert_eq!(
+            (ending.dirty_end, ending.dropped_len()),
+            (made.bytes.len(), 0)
+        );
+
+        made.sync();
+        made.mark(Mark::Synced);
+        let first_mark_end = made.bytes.len();
+        made.mark(Mark::Clean);
+        let ending = judged(&made, &made.file(LEN)).unwrap();
+        assert_eq!(ending.mark, Some(Mark::Clean));
+        assert_eq!(ending.first_mark_end, Some(first_mark_end));
+        assert_eq!(ending.chain.offset, made.bytes.len());
+        made.batch(&[b"five"]);
+        let ending = judged(&made, &made.file(LEN)).unwrap();
+        assert_eq!(
+            (ending.mark, ending.first_mark_end),
+            (None, Some(first_mark_end))
+        );
+    }
+
+    #[test]
+    fn behind_a_seal_nothing_follows_and_what_stands_there_is_dropped() {
+        let mut made = made();
+        made.mark(Mark::Seal);
+        let end = made.bytes.len();
+        made.batch(&[b"left over"]);
+        let ending = judged(&made, &made.file(LEN)).unwrap();
+        assert_eq!((ending.mark, ending.chain.offset), (Some(Mark::Seal), end));
+        assert_eq!(ending.chain.next.get(), 9);
+        assert_eq!(ending.dropped_len(), (made.bytes.len() - end) as u64);
+    }
+
+    #[test]
+    fn a_fault_below_a_proof_is_damage_and_one_at_or_behind_it_is_torn() {
+        let second = made().batches[1];
+        // What the batch behind the fault says was durable, and whether that proves damage.
+        for (synced_to, is_damage) in [(second - 1, false), (second, false), (second + 1, true)] {
+            let mut made = made();
+            made.synced_to = synced_to as u64;
+            made.batch(&[b"five"]);
+            let mut bytes = made.file(LEN);
+            bytes[made.records[3].0 + 8] ^= 1;
+            match judged(&made, &bytes) {
+                Ok(ending) => {
+                    assert!(!is_damage, "{synced_to}");
+                    assert_eq!(ending.chain.offset, second);
+                    assert_eq!(ending.dropped_len(), (made.bytes.len() - second) as u64);
+                }
+                Err(damage) => {
+                    assert!(is_damage, "{synced_to}");
+                    assert_eq!(damage.offset, made.records[3].0 as u64);
+                    let ids = [damage.first_id, damage.last_id];
+                    assert_eq!(ids.map(|id| id.unwrap().get()), [8, 8]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_mark_has_cost_no_event() {
+        let mut made = made();
+        made.sync();
+        made.mark(Mark::Synced);
+        made.sync();
+        made.mark(Mark::Synced);
+        let mut bytes = made.file(LEN);
+        bytes[made.batches[2]] ^= 1;
+        let damage = judged(&made, &bytes).unwrap_err();
+        assert_eq!(damage.offset, made.batches[2] as u64);
+        assert_eq!(damage.first_id.map(|id| id.get()), Some(9));
+        assert_eq!(damage.last_id, None);
+    }
+
+    #[test]
+    fn a_file_without_the_room_that_every_batch_leaves_has_lost_its_end() {
+        let made = made();
+        let reserved = usize::try_from(RESERVED_LEN).unwrap();
+        let shortest = made.bytes.len() + reserved;
+        assert!(judged(&made, &made.file(shortest)).is_ok());
+        let damage = judged(&made, &made.file(shortest - 1)).unwrap_err();
+        assert_eq!(damage.offset, shortest as u64 - 1);
+        assert_eq!(damage.what, "the file is shorter than it was made");
+
+        // A mark may stand in that room, a batch that reaches beyond the file cannot.
+        let mut marked = made;
+        let records_end = marked.bytes.len();
+        marked.mark(Mark::Clean);
+        assert!(judged(&marked, &marked.file(records_end + reserved)).is_ok());
+        let masks = marked.header.masks();
+        let (at, len) = (marked.batches[1], marked.bytes.len() - 48);
+        let cut = |len: usize| is_truncated(&marked.bytes[..len], masks, at, 0);
+        assert!(!cut(len));
+        assert!(cut(len - 1));
+    }
+
+    #[test]
+    fn the_last_byte_that_is_not_zero_is_found_wherever_it_stands() {
+        for len in [0, 1, 4_095, 4_096, 4_097, 8_192, 9_000] {
+            let mut bytes = vec![0; len];
+            assert_eq!(nonzero_end(&bytes), 0);
+            for at in [0, 1, 903, 904, 4_095, 4_096, 4_097, 8_191, 8_999] {
+                if at < len {
+                    bytes[at] = 1;
+                    assert_eq!(nonzero_end(&bytes), at + 1, "of {len}");
+                }
+            }
+        }
+    }
+}

@@ -105,3 +105,126 @@ pub(crate) fn write_anew(
     storage.rename(TEMPORARY, &names::checkpoints(first))?;
     storage.sync_names()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::made::Made;
+    use bytes::Bytes;
+
+    /// What a name is set to, as the body of a record; the position 0 removes it.
+    fn change(name: &str, position: u8) -> Vec<u8> {
+        let mut body = vec![if position == 0 { 2 } else { 1 }, 0];
+        body.extend_from_slice(&[u8::try_from(name.len()).unwrap(), 0, 0, 0, 0, 0]);
+        body.extend_from_slice(&[position, 0, 0, 0, 0, 0, 0, 0]);
+        body.extend_from_slice(name.as_bytes());
+        body
+    }
+
+    /// A checkpoint log whose records begin with `first`: each change in a batch of its own.
+    fn log(first: u64, changes: &[(&str, u8)]) -> Made {
+        let mut made = Made::of(SegmentKind::Checkpoints, first);
+        for (name, position) in changes {
+            made.batch(&[&change(name, *position)]);
+            made.sync();
+        }
+        made
+    }
+
+    fn rescued(files: &[(u64, Vec<u8>)]) -> Rescued {
+        let id = |number| EventId::new(number).unwrap();
+        let files: Vec<_> = files
+            .iter()
+            .map(|(at, bytes)| (id(*at), bytes.clone()))
+            .collect();
+        rescue(&files, log(1, &[]).header.log_id)
+    }
+
+    fn state(rescued: &Rescued) -> Vec<(&str, u64)> {
+        let state = rescued.state.iter();
+        let mut state: Vec<_> = state
+            .map(|(name, it)| (name.as_str(), it.position))
+            .collect();
+        state.sort_unstable();
+        state
+    }
+
+    const LEN: usize = 16 << 10;
+
+    #[test]
+    fn a_sound_log_tells_all_and_only_the_newest_counts() {
+        let old = log(1, &[("a", 9), ("gone", 8)]).file(LEN);
+        let new = log(4, &[("a", 1), ("b", 2), ("a", 3), ("b", 0)]).file(LEN);
+        let found = rescued(&[(1, old), (4, new)]);
+        assert_eq!(state(&found), [("a", 3)]);
+        assert_eq!(
+            (found.position_max(), found.damage, found.next),
+            (3, None, None)
+        );
+        assert_eq!(rescued(&[]).position_max(), 0);
+    }
+
+    #[test]
+    fn of_a_damaged_log_the_changes_that_read_well_are_kept_on_top_of_the_older_ones() {
+        let old = log(1, &[("a", 9), ("old", 8), ("b", 7)]);
+        let new = log(4, &[("a", 1), ("b", 2), ("a", 3), ("b", 0), ("c", 4)]);
+        let mut damaged = new.file(LEN);
+        damaged[new.records[2].0 + 8] ^= 1;
+        let found = rescued(&[(1, old.file(LEN)), (4, damaged.clone())]);
+        assert_eq!(state(&found), [("a", 1), ("c", 4), ("old", 8)]);
+        assert_eq!((found.lost_changes, found.is_foreign), (1, false));
+        assert_eq!(found.next, EventId::new(9));
+        assert_eq!(found.damage.unwrap().offset, new.records[2].0 as u64);
+        assert_eq!(found.state["c"].definition, Bytes::new());
+        // An older one that is damaged, too, or stands elsewhere, says nothing.
+        let mut bytes = old.file(LEN);
+        bytes[60] ^= 1;
+        for (at, bytes) in [(1, bytes), (2, old.file(LEN))] {
+            let found = rescued(&[(at, bytes), (4, damaged.clone())]);
+            assert_eq!(state(&found), [("a", 1), ("c", 4)]);
+        }
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_read_is_damage_and_counted() {
+        let mut made = log(4, &[("a", 1)]);
+        made.batch(&[b"no change"]);
+        let found = rescued(&[(4, made.file(LEN))]);
+        assert_eq!(state(&found), [("a", 1)]);
+        assert_eq!(found.lost_changes, 1);
+        assert_eq!(found.next, EventId::new(6));
+        let what = found.damage.unwrap().what;
+        assert_eq!(what, "a change of a checkpoint cannot be read");
+    }
+
+    #[test]
+    fn a_log_of_another_place_or_kind_is_foreign_and_a_damaged_header_is_not() {
+        let made = log(4, &[("a", 1)]);
+        assert!(rescued(&[(5, made.file(LEN))]).is_foreign);
+        assert!(rescued(&[(4, Made::new(4).file(LEN))]).is_foreign);
+        let mut other = Made::of(SegmentKind::Checkpoints, 4);
+        other.header.log_id[0] ^= 1;
+        let mut bytes = other.header.encode();
+        bytes.resize(LEN, 0);
+        assert!(rescued(&[(4, bytes)]).is_foreign);
+        let mut damaged = made.file(LEN);
+        damaged[60] ^= 1;
+        let found = rescued(&[(4, damaged)]);
+        assert_eq!((found.is_foreign, state(&found)), (false, vec![("a", 1)]));
+    }
+
+    #[test]
+    fn a_checkpoint_at_the_end_of_the_log_is_beyond_its_last_event() {
+        let made = log(4, &[("a", 7)]);
+        let id = EventId::new(4).unwrap();
+        let judged = |end| judge("a.ckp", &made.file(LEN), None, id, end).map(drop);
+        assert_eq!(judged(8), Ok(()));
+        let damage = judged(7).unwrap_err();
+        assert!(
+            damage
+                .what
+                .contains("is at 7, beyond the last event, which is 6"),
+            "{damage}"
+        );
+    }
+}

@@ -469,4 +469,30 @@ mod tests {
             assert_eq!(step(&bytes).2, Err(want), "{}", bytes.len());
         }
     }
+
+    #[test]
+    fn a_mark_may_say_more_than_that_the_log_goes_on() {
+        for mark in [Mark::Synced, Mark::Clean, Mark::Seal] {
+            let header = BatchHeader {
+                len: 48,
+                record_count: 0,
+                mark,
+                ..header()
+            };
+            let (shown, chain, result) = step(&file(&header, &[]));
+            assert_eq!((shown, result), (Vec::new(), Ok(header)));
+            assert_eq!((chain.offset, chain.next), (START + 48, start().next));
+            assert!(header.is_mark());
+        }
+        assert!(!header().is_mark());
+    }
+
+    #[test]
+    fn what_does_not_begin_like_a_batch_is_none() {
+        let file = file(&header(), &SOUND);
+        assert!(begins_batch(&file[START..]));
+        for at in [0, START + 4, START + 48, file.len() - 3, file.len()] {
+            assert!(!begins_batch(&file[at..]), "{at}");
+        }
+    }
 }

@@ -7,6 +7,8 @@
 pub(crate) mod batch;
 pub(crate) mod index;
 pub(crate) mod losses;
+#[cfg(test)]
+pub(crate) mod made;
 pub(crate) mod names;
 pub(crate) mod piece;
 pub(crate) mod record;

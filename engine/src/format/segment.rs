@@ -250,4 +250,12 @@ mod tests {
         assert_eq!(masks.batch, crc32fast::hash(&covered));
         assert_ne!(masks.batch, masks.record);
     }
+
+    #[test]
+    fn the_kinds_are_those_of_the_format_page() {
+        for (kind, code) in [(SegmentKind::Events, 1), (SegmentKind::Checkpoints, 2)] {
+            let bytes = SegmentHeader { kind, ..header() }.encode();
+            assert_eq!(bytes[12..16], [code, 0, 0, 0]);
+        }
+    }
 }

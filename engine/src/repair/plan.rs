@@ -158,3 +158,82 @@ impl fmt::Display for RepairAct {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> EventId {
+        EventId::new(number).unwrap()
+    }
+
+    fn lost(first: u64, last: u64, tags_are_known: bool) -> LostEvents {
+        LostEvents {
+            first_id: id(first),
+            last_id: id(last),
+            tags_are_known,
+            what: "gone".to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_act_says_in_words_what_will_be_done_and_to_which_file() {
+        let file = "a.seg".to_owned();
+        let set_aside = "a.seg.1.damaged".to_owned();
+        let acts = [
+            RepairAct::Record {
+                file: file.clone(),
+                lost: Vec::new(),
+            },
+            RepairAct::Record {
+                file: file.clone(),
+                lost: vec![lost(1, 1, true)],
+            },
+            RepairAct::Close {
+                file: file.clone(),
+                lost: vec![lost(2, 4, false)],
+                rewritten_len: 0,
+                next_id: id(7),
+            },
+            RepairAct::Rebuild {
+                file: file.clone(),
+                records: 3,
+                set_aside: set_aside.clone(),
+            },
+            RepairAct::Checkpoints {
+                file: file.clone(),
+                damage: Damage {
+                    file,
+                    offset: 0,
+                    first_id: None,
+                    last_id: None,
+                    what: "damaged".to_owned(),
+                },
+                kept: 2,
+                lost_changes: 1,
+                set_aside,
+            },
+        ];
+        let told = acts.each_ref().map(ToString::to_string);
+        let want = [
+            "record that a.seg is damaged and has lost no event",
+            "record what a.seg has lost",
+            "close a.seg as it is, and go on with event 7 in a new segment",
+            "write a.seg anew from its 3 records, and keep the old file as a.seg.1.damaged",
+            "write the checkpoints anew, 2 of them without 1 changes that cannot be read, and keep \
+             a.seg as a.seg.1.damaged",
+        ];
+        assert_eq!(told, want);
+        assert!(acts.iter().all(|act| act.file() == "a.seg"));
+        let plan = RepairPlan {
+            acts: acts.into(),
+            ..RepairPlan::default()
+        };
+        let lost: Vec<String> = plan.lost().map(ToString::to_string).collect();
+        let want = [
+            "event 1: gone; their tags are known",
+            "events 2 to 4: gone; their tags are not known",
+        ];
+        assert_eq!(lost, want);
+    }
+}

@@ -126,6 +126,7 @@ pub(crate) fn log_id_by_records(bytes: &[u8], first: EventId, seed: [u8; 16]) ->
 mod tests {
     use super::*;
     use crate::format::batch::Mark;
+    use crate::format::made::Made;
     use crate::format::record::encode_draft;
 
     #[test]
@@ -164,6 +165,43 @@ mod tests {
             assert_eq!(start.previous, lost.checksum());
             bytes[HEADER_LEN + 60] ^= 1;
             assert_eq!(log_id_by_records(&bytes, first, [3; 16]), None);
+        }
+    }
+
+    #[test]
+    fn without_the_proof_key_only_a_first_batch_that_holds_tells_the_masks() {
+        let mut made = Made::new(5);
+        made.batch(&[b"one", b"two"]);
+        let (log_id, first) = (made.header.log_id, made.header.first);
+        let masks = |bytes: &[u8]| start_of(bytes, log_id, first).0;
+        assert_eq!(masks(&made.bytes), made.header.masks());
+
+        // Damage beside the key leaves it to be used; damage to the key leaves the first batch.
+        let mut bytes = made.bytes.clone();
+        bytes[8] ^= 1;
+        assert_eq!(
+            start_of(&bytes, log_id, first).1.previous,
+            made.header.checksum()
+        );
+        for at in [8, PROOF_KEY_OFFSET] {
+            let mut bytes = made.bytes.clone();
+            bytes[at] ^= 1;
+            assert_eq!(masks(&bytes), made.header.masks(), "byte {at}");
+        }
+
+        // Any bytes pass under a mask that is made of them, so what they say has to hold.
+        let mut marked = Made::new(5);
+        marked.mark(Mark::Synced);
+        let mut damaged = made.bytes.clone();
+        damaged[HEADER_LEN + 32] ^= 1;
+        for mut bytes in [marked.bytes, damaged] {
+            bytes[PROOF_KEY_OFFSET] ^= 1;
+            let found = masks(&bytes);
+            assert_eq!(found.record, made.header.masks().record);
+            assert_ne!(
+                found.batch,
+                by_first_batch(&bytes, found.record).unwrap().batch
+            );
         }
     }
 }

@@ -349,3 +349,354 @@ fn explain(fault: BatchFault, at: usize) -> (usize, String) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::made::{Made, SALT};
+    use crate::format::record::encode_draft;
+
+    const LEN: usize = 16 << 10;
+
+    fn id(number: u64) -> EventId {
+        EventId::new(number).unwrap()
+    }
+
+    /// Three batches with the records 5 and 6, 7, 8 and 9, and a seal.
+    fn made() -> Made {
+        let mut made = Made::new(5);
+        made.batch(&[b"five", &[6; 100]]);
+        made.batch(&[b"seven"]);
+        made.sync();
+        made.batch(&[b"eight", b"nine"]);
+        made
+    }
+
+    fn sealed() -> Made {
+        let mut made = made();
+        made.mark(Mark::Seal);
+        made
+    }
+
+    /// What is found, with the ids of the records that are shown.
+    fn found(made: &Made, bytes: &[u8], end: Option<u64>) -> (Examined, Vec<u64>) {
+        let mut ids = Vec::new();
+        let start = Chain::start(&made.header);
+        let examined = examine(
+            bytes,
+            made.header.masks(),
+            start,
+            end.map(id),
+            &mut |place| {
+                let (offset, len) = made.records[usize::try_from(place.id.get() - 5).unwrap()];
+                assert_eq!((place.offset, place.len), (offset, len));
+                ids.push(place.id.get());
+            },
+        );
+        assert_eq!(examined.records, ids.len() as u64);
+        (examined, ids)
+    }
+
+    fn lost(examined: &Examined) -> Vec<(usize, Vec<(u64, u64)>)> {
+        let of = |fault: &Fault| {
+            let lost = fault
+                .lost
+                .iter()
+                .map(|(from, until)| (from.get(), until.get()));
+            (fault.offset, lost.collect())
+        };
+        examined.faults.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_sound_file_is_walked_up_to_its_seal_or_its_end() {
+        for made in [made(), sealed()] {
+            let is_sealed = made.batches.len() == 4;
+            for end in [None, Some(10)]
+                .into_iter()
+                .filter(|end| is_sealed || end.is_none())
+            {
+                let (examined, ids) = found(&made, &made.file(LEN), end);
+                assert_eq!(ids, [5, 6, 7, 8, 9]);
+                assert_eq!(lost(&examined), []);
+                assert_eq!(
+                    (examined.is_sealed, examined.offset),
+                    (is_sealed, made.bytes.len())
+                );
+                assert_eq!((examined.next, examined.next_max), (id(10), id(10)));
+                assert_eq!(examined.recorded_at_us, 90);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_costs_itself_alone() {
+        let made = sealed();
+        for damaged in 5..10 {
+            let (at, len) = made.records[damaged - 5];
+            for byte in [at, at + 9, at + len - 24, at + len - 1] {
+                let mut bytes = made.file(LEN);
+                bytes[byte] ^= 0x40;
+                let (examined, ids) = found(&made, &bytes, Some(10));
+                let damaged = damaged as u64;
+                let want: Vec<u64> = (5..10).filter(|id| *id != damaged).collect();
+                assert_eq!(ids, want, "byte {byte}");
+                assert_eq!(lost(&examined), [(at, vec![(damaged, damaged + 1)])]);
+                assert!(examined.is_sealed);
+                assert_eq!((examined.next, examined.next_max), (id(10), id(10)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_batch_header_costs_no_record() {
+        let made = sealed();
+        for at in made.batches.iter().take(3) {
+            let mut bytes = made.file(LEN);
+            bytes[*at] ^= 1;
+            let (examined, ids) = found(&made, &bytes, Some(10));
+            assert_eq!(ids, [5, 6, 7, 8, 9]);
+            assert_eq!(lost(&examined), [(*at, vec![])]);
+            assert!(examined.is_sealed);
+        }
+    }
+
+    #[test]
+    fn without_the_seal_all_records_are_found_and_the_missing_ones_are_lost() {
+        let made = sealed();
+        let mut bytes = made.file(LEN);
+        bytes[made.batches[3]] ^= 1;
+        let (examined, ids) = found(&made, &bytes, Some(12));
+        assert_eq!(ids, [5, 6, 7, 8, 9]);
+        assert_eq!(lost(&examined), [(made.batches[3], vec![(10, 12)])]);
+        assert!(!examined.is_sealed);
+        assert_eq!(examined.next, id(12));
+    }
+
+    #[test]
+    fn records_of_the_next_segment_are_not_shown() {
+        let made = sealed();
+        let (_, ids) = found(&made, &made.file(LEN), Some(9));
+        assert_eq!(ids, [5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn what_may_have_been_records_at_an_open_end_counts_as_ids_given_out() {
+        let made = made();
+        let end = made.bytes.len();
+        let mut bytes = made.file(LEN);
+        // Bytes for three of the shortest records, and one more.
+        bytes[end + 96] = 7;
+        let (examined, ids) = found(&made, &bytes, None);
+        assert_eq!(ids, [5, 6, 7, 8, 9]);
+        assert_eq!(lost(&examined), [(end, vec![])]);
+        assert_eq!((examined.next, examined.next_max), (id(10), id(13)));
+        assert_eq!(examined.offset, end + 104);
+
+        // The last batch without its header: its records are found, and nothing is behind them.
+        let mut bytes = made.file(LEN);
+        bytes[made.batches[2]] ^= 1;
+        let (examined, ids) = found(&made, &bytes, None);
+        assert_eq!(ids, [5, 6, 7, 8, 9]);
+        assert_eq!((examined.next, examined.next_max), (id(10), id(10)));
+        assert_eq!(examined.recorded_at_us, 90);
+    }
+
+    #[test]
+    fn records_with_no_batch_header_before_them_are_found() {
+        let made = made();
+        let (start, len) = made.records[0];
+        let mut bytes = made.file(HEADER_LEN);
+        bytes.extend_from_slice(&made.bytes[start..start + len]);
+        let mut ids = Vec::new();
+        let start = Chain::start(&made.header);
+        examine(&bytes, made.header.masks(), start, None, &mut |place| {
+            ids.push((place.id.get(), place.offset));
+        });
+        assert_eq!(ids, [(5, HEADER_LEN)]);
+    }
+
+    #[test]
+    fn ids_that_would_pass_the_highest_end_the_walk() {
+        let mut made = Made::new(EventId::MAX.get() - 1);
+        made.batch(&[b"last but one"]);
+        let mut bytes = made.file(LEN);
+        // The header says two records, so that none could follow: and the record is damaged.
+        let (mut header, _) =
+            BatchHeader::decode(&bytes[HEADER_LEN..], made.header.masks()).unwrap();
+        header.record_count = 2;
+        let encoded = header.encode(made.header.masks()).0;
+        bytes[HEADER_LEN..HEADER_LEN + 48].copy_from_slice(&encoded);
+        bytes[HEADER_LEN + 60] ^= 1;
+        let start = Chain::start(&made.header);
+        let examined = examine(&bytes, made.header.masks(), start, None, &mut |_| {});
+        assert_eq!((examined.records, examined.next), (0, start.next));
+    }
+
+    #[test]
+    fn only_a_header_that_can_stand_there_is_the_next_one() {
+        let masks = Made::new(5).header.masks();
+        let sound = BatchHeader {
+            len: 80,
+            record_count: 1,
+            mark: Mark::Synced,
+            first: id(7),
+            synced_to: 64,
+            salt: SALT,
+            previous: 0,
+        };
+        let search = |header: &BatchHeader| {
+            let mut bytes = vec![0; 64];
+            bytes.extend_from_slice(&header.encode(masks).0);
+            bytes.resize(64 + 80, 0);
+            next_header(&bytes, masks, 41, id(7), Some(id(9)))
+        };
+        assert_eq!(search(&sound), Some((64, sound)));
+        let can_be = [
+            BatchHeader {
+                first: id(9),
+                ..sound
+            },
+            BatchHeader { len: 48, ..sound },
+            BatchHeader {
+                mark: Mark::Clean,
+                record_count: 0,
+                ..sound
+            },
+        ];
+        for header in can_be {
+            assert_eq!(search(&header), Some((64, header)));
+        }
+        let cannot_be = [
+            // An id that is past, and one beyond the end.
+            BatchHeader {
+                first: id(6),
+                ..sound
+            },
+            BatchHeader {
+                first: id(10),
+                ..sound
+            },
+            BatchHeader {
+                synced_to: 65,
+                ..sound
+            },
+            BatchHeader { len: 47, ..sound },
+            BatchHeader { len: 81, ..sound },
+            BatchHeader {
+                mark: Mark::Seal,
+                ..sound
+            },
+        ];
+        for header in cannot_be {
+            assert_eq!(search(&header), None, "{header:?}");
+        }
+        // 23 bytes and a header have room for two of the shortest records, not for three.
+        let far = |first| {
+            let header = BatchHeader {
+                first: id(first),
+                ..sound
+            };
+            let mut bytes = vec![0; 64];
+            bytes.extend_from_slice(&header.encode(masks).0);
+            bytes.resize(64 + 80, 0);
+            next_header(&bytes, masks, 41, id(7), None).is_some()
+        };
+        assert_eq!([far(9), far(10)], [true, false]);
+    }
+
+    #[test]
+    fn every_record_is_found_by_its_id_from_any_place_before_it() {
+        let made = sealed();
+        let masks = made.header.masks();
+        let mut headless = made.file(LEN);
+        for at in &made.batches {
+            headless[*at] ^= 1;
+        }
+        let starts = [
+            (0, 5),
+            (HEADER_LEN, 5),
+            (made.records[1].0, 6),
+            (made.batches[1], 7),
+        ];
+        for bytes in [made.file(LEN), headless] {
+            for (from, first) in starts {
+                for (wanted, (offset, len)) in (5..).zip(&made.records) {
+                    let place = place_of_id(&bytes, masks, (from, id(first)), id(wanted), id(10));
+                    let place = place.map(|place| (place.id.get(), place.offset, place.len));
+                    let want = (wanted >= first).then_some((wanted, *offset, *len));
+                    assert_eq!(place, want, "from {from}");
+                }
+            }
+        }
+        let beyond = place_of_id(&made.file(LEN), masks, (0, id(5)), id(10), id(11));
+        assert_eq!(beyond, None);
+    }
+
+    #[test]
+    fn the_highest_proof_of_any_header_counts() {
+        let masks = made().header.masks();
+        assert_eq!(proven_to(&made().bytes, masks), made().batches[2]);
+        assert_eq!(
+            proven_to(&made().bytes[..made().batches[1]], masks),
+            HEADER_LEN
+        );
+        assert_eq!(proven_to(&Made::new(5).bytes, masks), HEADER_LEN);
+        let mut bytes = made().bytes;
+        bytes[made().batches[2]] ^= 1;
+        assert_eq!(proven_to(&bytes, masks), HEADER_LEN);
+    }
+
+    #[test]
+    fn each_fault_is_told_in_words_of_its_own() {
+        let fault = crate::format::record::RecordFault::CutShort;
+        let faults = [
+            BatchFault::End,
+            BatchFault::Header,
+            BatchFault::OutOfChain,
+            BatchFault::Record {
+                offset: 7,
+                id: id(5),
+                fault,
+            },
+            BatchFault::Contents {
+                offset: 7,
+                id: id(5),
+            },
+        ];
+        let told = faults.map(|fault| explain(fault, 3));
+        assert_eq!(told.clone().map(|(offset, _)| offset), [3, 3, 3, 7, 7]);
+        for (at, (_, what)) in told.iter().enumerate() {
+            let same = told.iter().filter(|(_, other)| other == what);
+            assert_eq!((same.count(), what.len() > 15), (1, true), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_record_that_is_found_may_have_been_more() {
+        let made = made();
+        let mut bytes = made.file(LEN);
+        bytes[made.batches[2]] ^= 1;
+        bytes[made.bytes.len() + 96] = 7;
+        let (examined, ids) = found(&made, &bytes, None);
+        assert_eq!(ids, [5, 6, 7, 8, 9]);
+        assert_eq!((examined.next, examined.next_max), (id(10), id(13)));
+    }
+
+    #[test]
+    fn a_body_that_looks_like_the_next_record_does_not_take_its_place() {
+        let mut made = Made::new(5);
+        let mut body = vec![0; 128];
+        let draft = encode_draft(&mut body, std::iter::empty(), &[b"forged"]);
+        let (mask, none) = (made.header.masks().record, std::iter::empty());
+        draft.finish(&mut body, none, id(6), 60, SALT, mask);
+        made.batch(&[&body, b"six", b"seven"]);
+        let mut bytes = made.file(LEN);
+        bytes[made.records[0].0 + 9] ^= 1;
+        let (last, len) = made.records[2];
+        bytes[last..last + len].fill(7);
+        let (examined, ids) = found(&made, &bytes, None);
+        assert_eq!(ids, [6]);
+        assert_eq!(lost(&examined), [(made.records[0].0, vec![(5, 6), (7, 8)])]);
+    }
+}

@@ -73,3 +73,68 @@ impl Offsets {
         (first.get() + (index - index % EVERY), offset as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> EventId {
+        EventId::new(number).unwrap()
+    }
+
+    /// Of a segment that begins with 100 and has 20 records of 40 bytes each.
+    fn growing() -> GrowingOffsets {
+        let growing = GrowingOffsets::new(1_024);
+        for index in 0..20_u8 {
+            growing.note(index.into(), 4_144 + 40 * usize::from(index));
+        }
+        growing
+    }
+
+    #[test]
+    fn there_is_room_for_as_many_of_the_shortest_records_as_fit() {
+        for (segment_len, slots) in [(0, 1), (255, 1), (256, 2), (1_024, 5)] {
+            assert_eq!(GrowingOffsets::new(segment_len).slots.len(), slots);
+        }
+    }
+
+    #[test]
+    fn the_nearest_noted_record_below_is_found_whether_noted_or_stored() {
+        let growing = growing();
+        let mut stored = vec![9; 6];
+        for slot in &growing.slots {
+            stored.extend_from_slice(&slot.load(Ordering::Relaxed).to_le_bytes());
+        }
+        let offsets = 6..stored.len();
+        let file = Bytes::from(stored);
+        let both = [
+            Offsets::Growing(Arc::new(growing)),
+            Offsets::Stored { file, offsets },
+        ];
+        for offsets in both {
+            for (wanted, at, offset) in [
+                (100, 100, 4_144),
+                (107, 100, 4_144),
+                (108, 108, 4_464),
+                (117, 116, 4_784),
+                // Never noted, and beyond the room.
+                (124, 124, 0),
+                (140, 140, 0),
+                (10_000, 9_996, 0),
+            ] {
+                let found = offsets.at_or_below(id(100), id(wanted));
+                assert_eq!(found, (at, offset), "{wanted} in {offsets:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_offset_for_which_there_is_no_room_is_not_noted() {
+        let growing = growing();
+        growing.note(40, 5_000);
+        growing.note(24, usize::MAX);
+        let offsets = Offsets::Growing(Arc::new(growing));
+        assert_eq!(offsets.at_or_below(id(100), id(124)), (124, 0));
+        assert_eq!(offsets.at_or_below(id(100), id(140)), (140, 0));
+    }
+}

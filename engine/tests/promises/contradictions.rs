@@ -1,9 +1,9 @@
 //! Bytes with right checksums whose parts contradict each other: nobody writes them, and they are
 //! refused all the same (FORMAT.md, sections 5, 6 and 8).
 
-use strandlog_engine::OpenError;
 use strandlog_engine::fuzzing::{Chaining, Judgement, judge, right_checksums};
 use strandlog_engine::storage::sim::{Left, SimDisk};
+use strandlog_engine::{OpenError, verify};
 
 use super::picture::small_log;
 use super::support::{append, bodies, files, open};
@@ -164,4 +164,38 @@ fn what_contradicts_itself_and_was_durable_is_damage_that_says_so() {
             Ok(_) => panic!("it opens, with {value} at {at}"),
         }
     }
+}
+
+/// Each byte of the used part of each run, in three ways: what `verify` takes for sound says the same
+/// of every tag, and what it does not is never the end of the process.
+#[test]
+fn a_run_that_contradicts_itself_is_found_or_says_the_same() {
+    let sound = small_log();
+    let tags: [&[u8]; 4] = [b"stream a", b"stream b", b"\x00\xff key", b"no tag"];
+    let ends = |disk: &SimDisk| {
+        let (log, _) = open(&disk.restart(), 1).unwrap();
+        tags.map(|tag| log.tag_end(tag).unwrap())
+    };
+    let want = ends(&sound);
+    let (mut found, mut same) = (0, 0);
+    for name in files(&sound, ".tags") {
+        let run = sound.read_file(&name);
+        for at in (0..run.len()).filter(|at| run[*at] != 0 || at % 61 == 0) {
+            for change in [1, 0x10, 0xff] {
+                let mut bytes = run.clone();
+                bytes[at] ^= change;
+                right_checksums(&name, &mut bytes, Chaining::Kept);
+                let disk = sound.restart();
+                disk.write_file(&name, &bytes);
+                let report = verify(&disk.root(), &mut |_, _| {}).unwrap();
+                if report.derived.iter().any(|damage| damage.file == name) {
+                    found += 1;
+                } else {
+                    assert_eq!(ends(&disk), want, "{name}, byte {at}, {change:#x}");
+                    same += 1;
+                }
+            }
+        }
+    }
+    assert!(found > 100, "{found} found, {same} the same");
 }

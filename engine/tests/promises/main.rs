@@ -25,6 +25,7 @@ mod idempotency;
 mod interrupted_repair;
 mod lock;
 mod lost_events;
+mod misplaced;
 mod model;
 mod names_in_doubt;
 mod opening;

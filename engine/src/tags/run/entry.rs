@@ -111,3 +111,39 @@ pub(crate) fn next_id(id: u64, difference: u64) -> Option<u64> {
     }
     id.checked_add(difference)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(entry: &Entry<'_>, differences: &[u8]) -> Option<Vec<u64>> {
+        let mut window = Window::default();
+        entry.load(differences, &mut window)?;
+        assert_eq!(window.first_rank, entry.first_rank);
+        Some(window.ids)
+    }
+
+    #[test]
+    fn the_ids_of_an_entry_are_what_its_differences_say_or_it_is_refused() {
+        let entry = |count, last_id| Entry {
+            first_rank: 2,
+            count,
+            first_id: 10,
+            last_id,
+            ids: EntryIds::Inline(&[]),
+        };
+        assert_eq!(ids(&entry(1, 10), &[]), Some(vec![10]));
+        assert_eq!(ids(&entry(2, 11), &[]), Some(vec![10, 11]));
+        assert_eq!(ids(&entry(4, 20), &[3, 4]), Some(vec![10, 13, 17, 20]));
+        for (entry, differences) in [
+            (entry(4, 17), &[3, 4][..]),
+            (entry(4, 20), &[3, 0]),
+            (entry(4, 20), &[3]),
+            (entry(4, 20), &[3, 4, 1]),
+            (entry(1, 10), &[1]),
+            (entry(ENTRY_IDS_LEN_MAX as u64 + 3, 1 << 40), &[1; 300]),
+        ] {
+            assert_eq!(ids(&entry, differences), None, "{entry:?}");
+        }
+    }
+}

@@ -111,3 +111,67 @@ pub(crate) fn run_key(span: Span, level: u8) -> u64 {
     }
     xxh3_64(&name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOUND: Header = Header {
+        span: Span { first: 5, end: 9 },
+        level: 1,
+        pages: 1,
+        tags: 0,
+        pairs: 0,
+        filter_blocks: 0,
+    };
+
+    #[test]
+    fn a_header_that_contradicts_itself_is_bad_whatever_its_checksum() {
+        assert_eq!(Header::decode(&SOUND.encode()), Ok(SOUND));
+        let span = |first, end| Header {
+            span: Span { first, end },
+            ..SOUND
+        };
+        let wrong = [
+            (span(5, 5), "the ids of the file are none"),
+            (span(5, ID_MAX + 1), "the ids of the file are none"),
+            (span(0, 9), "the ids of the file are none"),
+            (
+                Header { pages: 0, ..SOUND },
+                "the counts contradict each other",
+            ),
+            (
+                Header { tags: 1, ..SOUND },
+                "the counts contradict each other",
+            ),
+            (
+                Header {
+                    filter_blocks: 1,
+                    ..SOUND
+                },
+                "the counts contradict each other",
+            ),
+            (
+                Header { pages: 2, ..SOUND },
+                "the file is not as long as its parts",
+            ),
+        ];
+        for (header, what) in wrong {
+            let found = Header::decode(&header.encode());
+            assert_eq!(found, Err(Bad { offset: 0, what }), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_bad_before_anything_else_is_read() {
+        let mut bytes = SOUND.encode();
+        bytes[CHECKED_FROM] = 2;
+        let checksum = crc32fast::hash(&bytes[CHECKED_FROM..]);
+        bytes[8..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
+        let what = "the version is not one that this program reads";
+        assert_eq!(Header::decode(&bytes), Err(Bad { offset: 0, what }));
+        let what = "the file is too short";
+        let short = Header::decode(&bytes[..PAGE_LEN - 1]);
+        assert_eq!(short, Err(Bad { offset: 0, what }));
+    }
+}

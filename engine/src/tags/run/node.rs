@@ -138,3 +138,58 @@ impl Child {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(count: u64, last_id: u64, content: &[u8]) -> Node<'_> {
+        Node {
+            height: 0,
+            owner: 7,
+            first_rank: 3,
+            count,
+            before: 10,
+            last_id,
+            content,
+        }
+    }
+
+    fn ids(node: &Node<'_>) -> Option<Vec<u64>> {
+        let mut window = Window::default();
+        node.load(&mut window)?;
+        assert_eq!(window.first_rank, node.first_rank);
+        Some(window.ids)
+    }
+
+    #[test]
+    fn a_leaf_gives_the_ids_that_its_header_speaks_of_or_none() {
+        assert_eq!(ids(&leaf(3, 16, &[1, 2, 3])), Some(vec![11, 13, 16]));
+        let inner = Node {
+            height: 1,
+            ..leaf(3, 16, &[1, 2, 3])
+        };
+        let zeros = vec![1; LEAF_IDS_MAX + 1];
+        let over = LEAF_IDS_MAX as u64 + 1;
+        for wrong in [
+            inner,
+            leaf(3, 17, &[1, 2, 3]),
+            leaf(2, 13, &[1, 2, 3]),
+            leaf(4, 16, &[1, 2, 3]),
+            leaf(3, 13, &[1, 2, 0]),
+            leaf(0, 10, &[]),
+            leaf(over, 10 + over, &zeros),
+        ] {
+            assert_eq!(ids(&wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_knows_which_ranks_and_ids_lie_in_it() {
+        let node = leaf(3, 16, &[1, 2, 3]);
+        let ranks: Vec<u64> = (0..9).filter(|rank| node.has_rank(*rank)).collect();
+        assert_eq!(ranks, [3, 4, 5]);
+        let from: Vec<u64> = (0..20).filter(|id| node.has_first_from(*id)).collect();
+        assert_eq!(from, (11..=16).collect::<Vec<u64>>());
+    }
+}
