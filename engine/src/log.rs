@@ -678,4 +678,43 @@ mod tests {
         assert!(matches!(outcomes[1], Err(AppendError::Unknown(_))));
         assert!(log.read(EventId::FIRST).unwrap().is_some());
     }
+
+    #[test]
+    fn an_idle_second_that_fails_ends_the_writes_and_the_next_does_nothing() {
+        let killed = SimDisk::new();
+        let log = open(&killed);
+        assert!(story(&log).iter().all(Result::is_ok));
+        // The write of the mark fails, or the sync that is to follow it.
+        for failing in [0, 1] {
+            let disk = killed.restart();
+            let log = open(&disk);
+            let idle = || {
+                let before = disk.steps();
+                log.shared().inline_writer.lock().as_mut().unwrap().idle();
+                disk.steps() - before
+            };
+            disk.fail_at(disk.steps() + failing, Fault::Eio, Repeat::Once);
+            for _ in 0..=failing {
+                assert_eq!(idle(), 1);
+            }
+            assert!(
+                matches!(log.health(), Health::Failed(_)),
+                "{:?}",
+                log.health()
+            );
+            assert_eq!(idle(), 0);
+            let refused = log.append(batch(Tag::new(b"s"), 10)).wait();
+            assert!(matches!(refused, Err(AppendError::Failed(_))));
+        }
+    }
+
+    #[test]
+    fn a_batch_without_records_is_refused_and_writes_nothing() {
+        let disk = SimDisk::new();
+        let log = open(&disk);
+        let before = disk.steps();
+        let refused = together(&log, vec![Batch::new()]);
+        assert!(matches!(refused[0], Err(AppendError::Empty)));
+        assert_eq!(disk.steps(), before);
+    }
 }

@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 
 use strandlog_engine::storage::sim::{Left, SimDisk};
-use strandlog_engine::{Checkpoint, CheckpointError, Direction, Log, OpenError, Options};
+use strandlog_engine::{
+    CHECKPOINT_DEFINITION_LEN_MAX, CHECKPOINT_NAME_LEN_MAX, Checkpoint, CheckpointError, Direction,
+    Log, OpenError, Options,
+};
 
-use super::support::{append, bodies, files, id, left, open, small, threaded};
+use super::support::{append, bodies, contents, files, id, left, open, small, threaded};
 
 fn at(position: u64, definition_len: usize) -> Checkpoint {
     Checkpoint {
@@ -90,7 +93,7 @@ fn reading_moves_no_checkpoint_and_writes_nothing() {
     let disk = SimDisk::new();
     let log = log_of(&disk, 20);
     log.create_checkpoint("c", at(4, 0)).wait().unwrap();
-    let before = super::support::contents(&disk);
+    let before = contents(&disk);
     bodies(&log);
     log.read(id(7)).unwrap();
     log.tag_end(b"s").unwrap();
@@ -98,7 +101,7 @@ fn reading_moves_no_checkpoint_and_writes_nothing() {
     let mut scan = log.scan(id(1)..id(21), Direction::Backward).unwrap();
     while scan.next_records(3, 100).unwrap().is_some() {}
     assert_eq!(log.checkpoint("c"), Some(at(4, 0)));
-    assert_eq!(super::support::contents(&disk), before);
+    assert_eq!(contents(&disk), before);
 }
 
 /// What each checkpoint was told to be, for certain and perhaps.
@@ -219,7 +222,7 @@ fn a_checkpoint_beyond_the_end_is_damage_and_not_clamped() {
     let disk = SimDisk::new();
     let log = log_of(&disk, 3);
     log.close().unwrap();
-    let young = super::support::contents(&disk);
+    let young = contents(&disk);
     let (log, _) = open(&disk, 2).unwrap();
     append(&log, "s", &[b"four"]).unwrap();
     log.create_checkpoint("c", at(4, 0)).wait().unwrap();
@@ -227,13 +230,13 @@ fn a_checkpoint_beyond_the_end_is_damage_and_not_clamped() {
     // The segment of an earlier time comes back.
     let segment = &files(&disk, ".seg")[0];
     disk.write_file(segment, &young[segment]);
-    let before = super::support::contents(&disk);
+    let before = contents(&disk);
     let Err(OpenError::Damaged(damage)) = open(&disk, 3) else {
         panic!("refused");
     };
     assert!(damage.file.ends_with(".ckp"), "{damage}");
     assert!(damage.what.contains("lost events"), "{damage}");
-    assert_eq!(super::support::contents(&disk), before);
+    assert_eq!(contents(&disk), before);
 }
 
 #[test]
@@ -257,4 +260,27 @@ fn checkpoints_of_many_threads_all_count() {
     for thread in 0..4 {
         assert_eq!(log.checkpoint(&format!("c{thread}")), Some(at(50, 600)));
     }
+}
+
+#[test]
+fn a_name_or_definition_beyond_its_limit_is_refused() {
+    let disk = SimDisk::new();
+    let log = log_of(&disk, 1);
+    let before = contents(&disk);
+    let long = "n".repeat(CHECKPOINT_NAME_LEN_MAX + 1);
+    for (name, definition_len) in [
+        ("", 0),
+        (&*long, 0),
+        ("name", CHECKPOINT_DEFINITION_LEN_MAX + 1),
+    ] {
+        let refused = log.create_checkpoint(name, at(0, definition_len)).wait();
+        assert!(
+            matches!(refused, Err(CheckpointError::TooLarge)),
+            "{refused:?}"
+        );
+        assert_eq!(log.checkpoint(name), None);
+    }
+    assert_eq!(contents(&disk), before);
+    log.create_checkpoint(&long[1..], at(1, 0)).wait().unwrap();
+    assert_eq!(log.checkpoint(&long[1..]).unwrap().position, 1);
 }

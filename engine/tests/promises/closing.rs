@@ -3,7 +3,7 @@
 use strandlog_engine::storage::sim::{Left, SimDisk};
 use strandlog_engine::{AppendError, Checkpoint, CheckpointError, Health, Log, Options};
 
-use super::support::{append, batch, bodies, contents, id, open, small, threaded};
+use super::support::{append, batch, bodies, contents, files, id, open, small, threaded};
 
 #[test]
 fn a_closed_log_takes_nothing_and_is_still_read() {
@@ -131,4 +131,21 @@ fn the_length_of_segments_may_be_changed_between_opens() {
     assert_eq!(log.describe().segments, 1);
     let (log, _) = open(&disk.after_crash(Left::Nothing), 3).unwrap();
     assert_eq!(bodies(&log).len(), 2);
+}
+
+#[test]
+fn a_closed_log_does_no_upkeep() {
+    let disk = SimDisk::new();
+    let (log, _) = open(&disk, 1).unwrap();
+    for number in 0..4_u8 {
+        append(&log, "s", &[&[number; 7_000]]).unwrap();
+    }
+    log.close().unwrap();
+    for file in files(&disk, ".idx") {
+        disk.remove_file(&file);
+    }
+    let before = contents(&disk);
+    log.upkeep_now();
+    assert!(log.expire_now().is_err());
+    assert_eq!(contents(&disk), before);
 }

@@ -6,7 +6,7 @@ use strandlog_engine::storage::sim::SimDisk;
 use strandlog_engine::{Batch, Direction, Log, Options, Tag};
 
 use super::support::{
-    Chance, HandClock, Seen, drain, files, id, matches, open, query, records, small,
+    Chance, HandClock, Seen, append, drain, files, id, matches, open, query, records, small,
 };
 
 /// A log over many segments, with tags of all kinds.
@@ -330,4 +330,16 @@ fn the_raw_stream_goes_on_behind_a_damaged_batch_header() {
             disk.flip_bit(file, (header + byte) as u64, 3);
         }
     }
+}
+
+#[test]
+fn a_scan_that_is_asked_for_no_records_stays_where_it_is() {
+    let disk = SimDisk::new();
+    let (log, _) = open(&disk, 1).unwrap();
+    append(&log, "s", &[b"one", b"two"]).unwrap();
+    let mut scan = log.scan(id(1)..log.end(), Direction::Forward).unwrap();
+    for _ in 0..2 {
+        assert!(scan.next_records(0, usize::MAX).unwrap().is_none());
+    }
+    assert_eq!(drain(&mut scan).unwrap().len(), 2);
 }
