@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # How much of the engine its own tests reach, in lines and branches.
 #
-#   engine/coverage.sh              a table by file, and what of format/ and recovery is left out
+#   engine/coverage.sh              a table by file, and what of the files that mutants.sh
+#                                   changes is left out
 #   engine/coverage.sh FILTER...    the same of some of the tests, as cargo-nextest names them
 #
 # Needs cargo-nextest, and llvm-cov and llvm-profdata of the LLVM that the compiler was built with
@@ -40,37 +41,79 @@ for name in strandlog_engine promises; do
     objects+=("$newest")
 done
 # What the fuzz targets and the planted faults use is no part of the engine that is shipped.
-ignored='/registry/|/rustc/|/tests?/|tests\.rs|_tests\.rs|/checks/|storage/sim|fuzzing|repair\.rs'
-"$bin/llvm-cov" report "${objects[@]}" -instr-profile="$profiles/all" \
-    --show-branch-summary --show-region-summary=false --show-functions=false \
-    -ignore-filename-regex="$ignored"
+mapfile -t files < <(find engine/src -name '*.rs' | sort |
+    grep -vE '/tests/|/(loom_)?tests\.rs|_tests\.rs|storage/sim|fuzzing|sabotage|run/repair\.rs|format/made\.rs')
+# The code that decides what is a log and what is damage: the files that mutants.sh changes.
+mapfile -t deciding < <(sed -n 's/^ *"engine\/src\/\(.*\.rs\)",$/\1/p' .cargo/mutants.toml)
 
-echo
-echo "Not reached in format/ and recovery (lines, and branches with the way that was never taken):"
 "$bin/llvm-cov" show "${objects[@]}" -instr-profile="$profiles/all" --show-branches=count \
-    engine/src/format/*.rs engine/src/recovery.rs |
-    awk '
-        # Generic code is told once for each use of it: a way counts as taken if any of them took it.
-        /^[^ |].*\.rs:$/ { file = $0; sub(/.*engine\/src\//, "", file); sub(/:$/, "", file); next }
-        /^ *\|  Branch \(/ {
-            match($0, /\([0-9]+:[0-9]+\)/)
-            place = file ":" substr($0, RSTART + 1, RLENGTH - 2)
-            if (!(place in seen)) { seen[place] = 1; order[++count] = place }
-            if ($0 !~ /True: 0,/) yes[place] = 1
-            if ($0 !~ /False: 0\]/) no[place] = 1
-            next
+    "${files[@]}" | awk -v "deciding=${deciding[*]}" \
+    '
+# Code that is generic, or built for unit tests and for the others, is told once for each use of it:
+# a line or a way counts as taken if any of them took it. What stands behind `mod tests` is a test.
+/^[^ |].*\.rs:$/ {
+    file = $0; sub(/.*engine\/src\//, "", file); sub(/:$/, "", file)
+    if (!(file in known)) { known[file] = 1; files[++file_count] = file }
+    next
+}
+/^ *[0-9]+\| +[0-9.kMGTE]*\|mod tests \{/ && !(file in end) { end[file] = $1 + 0 }
+/^ *\|  Branch \(/ {
+    if (/Folded/) next
+    match($0, /\([0-9]+:[0-9]+\)/)
+    place = file ":" substr($0, RSTART + 1, RLENGTH - 2)
+    if (!(place in branch)) { branch[place] = 1; order[++count] = place; of[place] = file }
+    if ($0 !~ /True: 0,/) yes[place] = 1
+    if ($0 !~ /False: 0\]/) no[place] = 1
+    next
+}
+/^ +[0-9]+\| +[0-9.kMGTE]+\|/ {
+    split($0, part, "|")
+    gsub(/ /, "", part[1]); gsub(/ /, "", part[2])
+    place = file ":" part[1]
+    if (!(place in line)) { line[place] = 1; order[++count] = place; of[place] = file }
+    if (part[2] != "0") ran[place] = 1
+}
+END {
+    for (i = 1; i <= count; i++) {
+        place = order[i]; file = of[place]
+        split(place, part, ":")
+        if (file in end && part[2] + 0 >= end[file]) continue
+        if (place in line) {
+            lines[file]++
+            if (!(place in ran)) { missed_lines[file]++; gap[++gaps] = place "  never run"; }
+            continue
         }
-        /^ +[0-9]+\| +0\|/ {
-            split($0, part, "|")
-            line = part[1]; gsub(/ /, "", line)
-            place = file ":" line
-            if (!(place in seen)) { seen[place] = 1; order[++count] = place; text[place] = $0 }
-        }
-        END {
-            for (i = 1; i <= count; i++) {
-                place = order[i]
-                if (place in text) { print "  " place "  never run"; continue }
-                if (!(place in yes)) print "  " place "  never true"
-                if (!(place in no)) print "  " place "  never false"
-            }
-        }'
+        ways[file] += 2
+        if (!(place in yes)) { missed_ways[file]++; gap[++gaps] = place "  never true" }
+        if (!(place in no)) { missed_ways[file]++; gap[++gaps] = place "  never false" }
+    }
+    print "lines  missed            ways of branches  missed"
+    for (i = 1; i <= file_count; i++) {
+        file = files[i]
+        show(file, lines[file], missed_lines[file], ways[file], missed_ways[file])
+        l += lines[file]; ml += missed_lines[file]; w += ways[file]; mw += missed_ways[file]
+    }
+    show("all of it", l, ml, w, mw)
+    print "\nNot reached in format/ and recovery (lines, and branches with the way that was never taken):"
+    for (i = 1; i <= gaps; i++) {
+        file = gap[i]; sub(/:.*/, "", file)
+        if (decides(file)) print "  " gap[i]
+    }
+}
+function show(name, lines, missed_lines, ways, missed_ways) {
+    printf "%5d  %6d  %6.2f %%  %16d  %6d  %8s  %s\n", lines, missed_lines, share(lines, missed_lines), \
+        ways, missed_ways, ways ? sprintf("%.2f %%", share(ways, missed_ways)) : "", name
+}
+function share(all, missed) { return all ? 100 * (all - missed) / all : 100 }
+function decides(file,    i) {
+    for (i in pattern) if (file ~ pattern[i]) return 1
+    return 0
+}
+BEGIN {
+    split(deciding, pattern, " ")
+    for (i in pattern) {
+        gsub(/\./, "\\.", pattern[i]); sub(/\*/, "[^/]*", pattern[i])
+        pattern[i] = "^" pattern[i] "$"
+    }
+}
+'
