@@ -57,6 +57,9 @@ pub(super) fn carry_out(
         match step {
             Work::Settle { first, from, until } => settle(storage, *first, *from, *until)?,
             Work::Record(losses) => {
+                // Made anew from what is left: of a record that stands twice the old one may name the
+                // copy that is damaged.
+                remove_if_there(storage, &names::index(losses.first))?;
                 let name = names::losses(losses.first);
                 write_derived(storage, &name, &losses.encode())?;
             }
@@ -107,16 +110,20 @@ fn settle(storage: &Arc<dyn Storage>, first: EventId, from: usize, until: usize)
     file.sync()
 }
 
+fn remove_if_there(storage: &Arc<dyn Storage>, name: &str) -> io::Result<()> {
+    match storage.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn replace(
     storage: &Arc<dyn Storage>,
     name: &str,
     temporary: &str,
     bytes: &[u8],
 ) -> io::Result<()> {
-    match storage.remove(temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+    remove_if_there(storage, temporary)?;
     let file = storage.create(temporary, bytes.len() as u64)?;
     write_all_at(&*file, 0, &[bytes])?;
     file.sync()?;

@@ -352,10 +352,16 @@ impl Story {
         self.ends.retain(|last| *last < end);
         self.acknowledged = log.durable_end().get() - 1;
         self.seen = self.acknowledged;
+        let before = self.checkpoint;
         self.checkpoint = log
             .checkpoint(CONSUMER)
             .map(|checkpoint| checkpoint.position);
         self.checkpoint_maybe.clear();
+        // What nobody was told of is shown, and gone with the power, if the name of its file is in doubt
+        // and the open found no room for another file (FORMAT.md, section 10).
+        if self.checkpoint != before {
+            self.checkpoint_maybe.push(before);
+        }
     }
 }
 
