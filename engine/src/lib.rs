@@ -40,7 +40,7 @@
 //! let mut scan = log.scan(log.first()..log.end(), Direction::Forward)?;
 //! while let Some(records) = scan.next_records(1_000, 1 << 20)? {
 //!     for record in records.iter() {
-//!         assert_eq!(record.body, b"placed");
+//!         assert_eq!(record?.body, b"placed");
 //!     }
 //! }
 //! assert_eq!(log.tag_end(b"order-7")?.map(|end| end.count), Some(1));
